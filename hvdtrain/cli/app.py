@@ -1,0 +1,64 @@
+"""The `hvdtrain` command: its subcommands, and how an error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from hvdtrain import __version__
+from hvdtrain.cli import data, doctor, generate, launch, recipes, train, validate
+from hvdtrain.cli.failure import fail
+from hvdtrain.errors import HvdtrainError
+
+app = typer.Typer(
+    name="hvdtrain",
+    help="Train models data-parallel with Horovod, from recipe files.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"hvdtrain {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train models data-parallel with Horovod, from recipe files."""
+
+
+app.command("train")(train.train)
+app.command("launch", context_settings=launch.CONTEXT)(launch.launch)
+app.command("validate")(validate.validate)
+app.command("generate")(generate.generate)
+app.command("doctor")(doctor.doctor)
+app.add_typer(recipes.app, name="recipes")
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 a run failed, 2 the user can mend it, 130 interrupted."""
+    try:
+        code = app(standalone_mode=False)
+    except HvdtrainError as error:
+        fail(error)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(code or 0)

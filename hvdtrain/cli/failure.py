@@ -1,0 +1,39 @@
+"""How a deliberate error leaves the process: one message, once for all workers, and its exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import NoReturn
+
+from hvdtrain.errors import HvdtrainError, LostWorkerError
+from hvdtrain.launched import launched_rank, launched_size
+from hvdtrain.report import events
+
+# Long enough for the launcher, which ends all workers when one has failed, to end those that only repeat its message.
+_SECONDS_FOR_LAUNCHER = 4.0
+
+
+def fail(error: HvdtrainError) -> NoReturn:
+    """Print the error and exit with its code.
+
+    All workers of a run mostly fail alike, or because another one did. So worker 0 speaks at once, and so does a worker
+    whose error is its own; one that lost another, or that may repeat what worker 0 says, first gives the launcher the time
+    to end it.
+    """
+    secondary = isinstance(error, LostWorkerError)
+    if launched_size() > 1 and (secondary or launched_rank() != 0):
+        time.sleep(_SECONDS_FOR_LAUNCHER if secondary else _SECONDS_FOR_LAUNCHER / 2)
+    _say(error)
+    # Not sys.exit: Horovod's shutdown at exit waits for workers that may be gone.
+    os._exit(error.exit_code)
+
+
+def _say(error: HvdtrainError) -> None:
+    if events.wanted():
+        events.write_error(error, launched_rank())
+    else:
+        where = f"worker {launched_rank()}: " if launched_size() > 1 and launched_rank() != 0 else ""
+        print(f"error: {where}{error}", file=sys.stderr, flush=True)  # noqa: T201
+    sys.stdout.flush()

@@ -1,0 +1,44 @@
+"""Token sequences of one length, cut from a memory-mapped stream of tokens."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+IGNORED = -100
+"""The target of a position that has none."""
+
+
+class SequenceDataset:
+    """Windows of `max_seq_len` inputs and, one place on, as many targets; each token but the first is a target once.
+
+    The last window may be shorter than the others: its inputs are padded with 0 and its targets with -100.
+    """
+
+    def __init__(self, tokens: np.ndarray, max_seq_len: int) -> None:
+        """`tokens` is (n,) of an unsigned integer type, usually a `numpy.memmap`."""
+        self.max_seq_len = max_seq_len
+        self._tokens = np.asarray(tokens)  # the same memory without memmap's slow slicing
+        self.targets = max(0, len(self._tokens) - 1)
+
+    def __len__(self) -> int:
+        return math.ceil(self.targets / self.max_seq_len)
+
+    def batch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
+        """Return samples by their indices: `inputs` and `targets`, (len(indices), max_seq_len) int64 each.
+
+        Raises:
+            IndexError: an index is outside of `range(len(self))`.
+        """
+        inputs = np.zeros((len(indices), self.max_seq_len), dtype=np.int64)
+        targets = np.full((len(indices), self.max_seq_len), IGNORED, dtype=np.int64)
+        for row, index in enumerate(indices):
+            if not 0 <= index < len(self):
+                raise IndexError(f"no sample {index} in a data set of {len(self)}")
+            begin = int(index) * self.max_seq_len
+            window = self._tokens[begin : begin + self.max_seq_len + 1]
+            inputs[row, : len(window) - 1] = window[:-1]
+            targets[row, : len(window) - 1] = window[1:]
+        return {"inputs": torch.from_numpy(inputs), "targets": torch.from_numpy(targets)}

@@ -1,0 +1,149 @@
+"""The processes of one job on all its hosts: found by a mark in their environment, asked to stop, ended.
+
+horovodrun's own way to end workers leaves no time for a checkpoint. On SIGTERM or SIGINT, under Gloo, it signals the
+children of each worker's shell and kills them 5 seconds later, and where the shell becomes the worker (as bash does)
+it freezes it first; mpirun waits a second or two. So the workers themselves are signalled, on other hosts over the ssh
+that horovodrun uses too, while horovodrun is left alone and ends as after any run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+
+MARK = "HVDTRAIN_LAUNCH_ID"
+_RANKS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
+_SSH = ("ssh", "-o", "PasswordAuthentication=no", "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as its processes are found: its mark, and the other hosts that it may run on."""
+
+    mark: str
+    remote: tuple[str, ...] = ()
+    ssh_port: int | None = None
+    ssh_identity_file: str | None = None
+
+    def here(self) -> Job:
+        """The part of the job on this machine."""
+        return replace(self, remote=())
+
+
+@dataclass(frozen=True)
+class Found:
+    """A process of a job; `worker` where it is one itself, not its child or what started it."""
+
+    process: psutil.Process
+    worker: bool
+
+
+def find(job: Job) -> list[Found]:
+    """Return the job's processes on this machine, without this one."""
+    marked: dict[int, tuple[psutil.Process, bool]] = {}
+    for process in psutil.process_iter():
+        environment = _environment(process)
+        if environment.get(MARK) == job.mark and process.pid != psutil.Process().pid:
+            marked[process.pid] = (process, any(name in environment for name in _RANKS))
+    found = []
+    for process, ranked in marked.values():
+        with contextlib.suppress(psutil.Error):
+            parent = marked.get(process.ppid())
+            found.append(Found(process, ranked and not (parent and parent[1])))
+    return found
+
+
+def ask_to_stop(job: Job) -> int:
+    """Send SIGTERM to every worker, which then ends its step and saves; return how many there were on this machine."""
+    workers = [found.process for found in find(job) if found.worker]
+    for process in workers:
+        _send(process, signal.SIGTERM)
+    _elsewhere(job, "stop")
+    return len(workers)
+
+
+def end(job: Job, patience: float = 3.0) -> None:
+    """End every process of the job, its workers at once; return when none is left on this machine."""
+    processes = find(job)
+    for found in processes:
+        _send(found.process, signal.SIGKILL if found.worker else signal.SIGTERM)
+    psutil.wait_procs([found.process for found in processes if not _is_tracker(found.process)], timeout=patience)
+    for found in find(job):
+        # Python's resource tracker ends by itself, after it has removed the semaphores that killed processes left.
+        if not _is_tracker(found.process):
+            _send(found.process, signal.SIGKILL)
+    psutil.wait_procs([found.process for found in find(job)], timeout=patience)
+    _elsewhere(job, "end")
+
+
+def wind_down(job: Job, grace: float) -> None:
+    """Ask the workers to stop and end what is left after some seconds; with no process left it returns at once."""
+    if find(job) or job.remote:
+        ask_to_stop(job)
+        deadline = time.monotonic() + grace
+        while find(job) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    end(job)
+
+
+def _environment(process: psutil.Process) -> Mapping[str, str]:
+    try:
+        return process.environ()
+    except (psutil.Error, OSError):
+        return {}  # Gone, or another user's.
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(psutil.Error):
+        process.send_signal(number)
+
+
+def _is_tracker(process: psutil.Process) -> bool:
+    try:
+        return any("resource_tracker" in argument for argument in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _elsewhere(job: Job, action: str) -> None:
+    """Do the same on the other hosts, all at once. One that can't be reached can't be helped."""
+    if job.remote:
+        with ThreadPoolExecutor(max_workers=32) as pool:
+            list(pool.map(lambda host: _over_ssh(remote_command(job, host, action)), job.remote))
+
+
+def remote_command(job: Job, host: str, action: str) -> list[str]:
+    """Return the ssh command that does an action to the job's processes of another host."""
+    options = ["-o", "ConnectTimeout=5"]
+    options += ["-p", str(job.ssh_port)] if job.ssh_port is not None else []
+    options += ["-i", job.ssh_identity_file] if job.ssh_identity_file is not None else []
+    there = f"cd {shlex.quote(str(Path.cwd()))} && {shlex.quote(sys.executable)} -m {__name__} {job.mark} {action}"
+    return [*_SSH, *options, host, there]
+
+
+def _over_ssh(command: Sequence[str]) -> None:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+
+
+def main(arguments: Iterable[str]) -> None:
+    """Do to a job's processes on this machine what `remote_command` asked for elsewhere."""
+    mark, action = arguments
+    if action == "stop":
+        ask_to_stop(Job(mark))
+    elif action == "end":
+        end(Job(mark))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,214 @@
+"""What the training loop yields, what `metrics.jsonl` holds, and what `launch` reads from rank 0: the same records.
+
+Each record is one JSON object whose `event` names its type; `loads(dumps(record)) == record`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+PHASES = ("data", "forward", "backward", "communication", "imbalance", "optimizer", "other")
+"""The parts of a step, in its order. `communication` is the exposed part: waiting in synchronize, less the imbalance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Base of all records. `step` counts the updates done when the record was made."""
+
+    event: ClassVar[str]
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartRecord(Record):
+    """The run as it is about to begin or to go on: everything a reader needs to interpret the records that follow."""
+
+    event: ClassVar[str] = "start"
+    name: str
+    output_dir: str
+    world_size: int
+    hosts: int
+    device: str
+    threads_per_worker: int
+    precision: str
+    precision_reason: str
+    total_steps: int
+    global_batch_size: int
+    micro_batch_size: int
+    gradient_accumulation_steps: int
+    learning_rate: float
+    learning_rate_rule: str
+    parameters: int
+    flops_per_token: float
+    train_tokens: int
+    val_tokens: int
+    unigram_loss: float | None = None
+    sync: str = "none"
+    engine: Mapping[str, str] = field(default_factory=dict)
+    resumed_from: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord(Record):
+    """One update of the parameters, or the mean of the `log_interval` updates that end at `step` where it is logged.
+
+    `loss` is the mean over all valid targets of the global batch, in nats; `samples` and `tokens` count all workers
+    since the start of training; the rates are sums over all workers; `seconds` holds "step" and each of `PHASES`, the
+    mean over workers of one update's time, whose parts sum to the step. `memory_bytes` is the largest worker's
+    resident memory (device memory on a GPU).
+    """
+
+    event: ClassVar[str] = "step"
+    loss: float
+    lr: float
+    grad_norm: float
+    samples: int
+    tokens: int
+    samples_per_second: float
+    tokens_per_second: float
+    world_size: int
+    seconds: Mapping[str, float]
+    memory_bytes: int = 0
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRecord(Record):
+    """An evaluation on all workers; `metrics` holds for a language model `loss` (nats a token), `perplexity`, `bits_per_byte`."""
+
+    event: ClassVar[str] = "eval"
+    metrics: Mapping[str, float]
+    samples: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRecord(Record):
+    """Something that the model made, for a person to look at: text for a language model."""
+
+    event: ClassVar[str] = "sample"
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRecord(Record):
+    """A checkpoint that is complete on the disk."""
+
+    event: ClassVar[str] = "checkpoint"
+    path: str
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResizeRecord(Record):
+    """The number of workers changed, by a resume at another size or an elastic restart."""
+
+    event: ClassVar[str] = "resize"
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndRecord(Record):
+    """The end of a run.
+
+    `reason` is "finished", "stopped" (signal; a checkpoint was saved) or "failed"; `seconds` maps as in `StepRecord`
+    (means over the logged steps after the first); `allreduce_bytes` are the gradient bytes a worker hands to the engine in a step,
+    `bus_bandwidth` (bytes a second) is that of a plain all-reduce of the same tensors, `mfu` the share of
+    `peak_flops` (the sum over workers; `peak_source` says how it was found) that the model's FLOPs took.
+    """
+
+    event: ClassVar[str] = "end"
+    reason: str
+    train_loss: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tokens: int = 0
+    samples: int = 0
+    elapsed: float = 0.0
+    tokens_per_second: float = 0.0
+    samples_per_second: float = 0.0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    world_size: int = 1
+    allreduce_bytes: int = 0
+    allreduce_seconds: float | None = None
+    bus_bandwidth: float | None = None
+    mfu: float | None = None
+    peak_flops: float | None = None
+    peak_source: str = ""
+    memory_bytes: int = 0
+    checkpoint: str | None = None
+
+
+TYPES: dict[str, type[Record]] = {
+    kind.event: kind
+    for kind in (StartRecord, StepRecord, EvalRecord, SampleRecord, CheckpointRecord, ResizeRecord, EndRecord)
+}
+
+
+def to_dict(record: Record) -> dict[str, Any]:
+    """Return the record as JSON-ready values, `event` first. Non-finite numbers become the strings "nan", "inf", "-inf"."""
+    return {"event": record.event} | _plain(dataclasses.asdict(record))
+
+
+def from_dict(values: Mapping[str, Any]) -> Record:
+    """Return the record that `to_dict` made these values from; keys of a newer version are ignored.
+
+    Raises:
+        ValueError: the values are not a record.
+    """
+    kind = TYPES.get(str(values.get("event")))
+    if kind is None:
+        raise ValueError(f"not a record: event is {values.get('event')!r}")
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    try:
+        return kind(
+            **{
+                key: value if fields[key].type == "str" else _restore(value)
+                for key, value in values.items()
+                if key in fields
+            }
+        )
+    except TypeError as error:
+        raise ValueError(f"not a {kind.event} record: {error}") from error
+
+
+def dumps(record: Record) -> str:
+    """Return the record as one line of JSON."""
+    return json.dumps(to_dict(record), allow_nan=False, ensure_ascii=False)
+
+
+def loads(line: str) -> Record:
+    """Return the record in a line that `dumps` wrote; ValueError where it is none."""
+    values = json.loads(line)
+    if not isinstance(values, dict):
+        raise ValueError("not a record: no JSON object")
+    return from_dict(values)
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN or infinity; a reader in any language copes with strings."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _restore(value: Any) -> Any:
+    if value in ("nan", "inf", "-inf"):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {key: _restore(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_restore(item) for item in value)
+    return value

@@ -1,0 +1,55 @@
+"""How a global batch is cut into workers and backward passes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hvdtrain.errors import RecipeError
+
+if TYPE_CHECKING:
+    from hvdtrain.recipe.training import TrainConfig
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """Samples an update (`global_batch_size`), samples a backward pass (`micro_batch_size`), and the backward passes that
+    each worker does for one update (`passes`, the gradient accumulation steps): global = micro x workers x passes."""
+
+    global_batch_size: int
+    micro_batch_size: int
+    passes: int
+
+
+def plan_batch(config: TrainConfig, workers: int) -> BatchPlan:
+    """Derive accumulation from the global and the micro batch; without a global batch it is one pass of every worker.
+
+    Raises:
+        RecipeError: the global batch is no multiple of what the workers do in one pass.
+    """
+    micro = config.micro_batch_size
+    in_one_pass = micro * workers
+    wanted = config.global_batch_size
+    if wanted is None:
+        return BatchPlan(in_one_pass, micro, 1)
+    if wanted % in_one_pass:
+        below, above = wanted // in_one_pass * in_one_pass, math.ceil(wanted / in_one_pass) * in_one_pass
+        nearest = " or ".join(str(size) for size in (below, above) if size)
+        fitting = [m for m in range(min(micro, wanted // workers), 0, -1) if wanted % (m * workers) == 0]
+        advice = f", or train.micro_batch_size={fitting[0]}" if fitting else ""
+        raise RecipeError(
+            f"train.global_batch_size = {wanted}: not a multiple of {in_one_pass} (train.micro_batch_size {micro} x "
+            f"{workers} workers); use train.global_batch_size={nearest}{advice}"
+        )
+    return BatchPlan(wanted, micro, wanted // in_one_pass)
+
+
+def total_steps(config: TrainConfig, batch: BatchPlan, *, samples_an_epoch: int, targets_per_sample: int) -> int:
+    """Return the number of updates that `max_steps`, `epochs` or `max_tokens` asks for."""
+    if config.max_steps is not None:
+        return config.max_steps
+    if config.epochs is not None:
+        return math.ceil(config.epochs * samples_an_epoch / batch.global_batch_size)
+    tokens = config.max_tokens or 0
+    return max(1, math.ceil(tokens / (batch.global_batch_size * targets_per_sample)))

@@ -1,0 +1,104 @@
+"""What the records so far say, in bounded memory: the state behind every view and summary of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hvdtrain.metrics.records import (
+    CheckpointRecord,
+    EndRecord,
+    EvalRecord,
+    Record,
+    ResizeRecord,
+    SampleRecord,
+    StartRecord,
+    StepRecord,
+)
+
+MAX_POINTS = 2048
+
+
+class History:
+    """A subscriber that keeps the last record of each kind, the curve of the loss and the pace of the steps."""
+
+    def __init__(self) -> None:
+        self.start: StartRecord | None = None
+        self.first_step: StepRecord | None = None
+        self.step: StepRecord | None = None
+        self.eval: EvalRecord | None = None
+        self.best: EvalRecord | None = None
+        self.sample: SampleRecord | None = None
+        self.checkpoint: CheckpointRecord | None = None
+        self.resize: ResizeRecord | None = None
+        self.end: EndRecord | None = None
+        self.evals: list[EvalRecord] = []
+        self.losses: list[float] = []
+        self._stride, self._skipped = 1, 0
+
+    def __call__(self, record: Record) -> None:
+        if isinstance(record, StartRecord):
+            self.start = record
+        elif isinstance(record, StepRecord):
+            self._add_step(record)
+        elif isinstance(record, EvalRecord):
+            self._add_eval(record)
+        elif isinstance(record, SampleRecord):
+            self.sample = record
+        elif isinstance(record, CheckpointRecord):
+            self.checkpoint = record
+        elif isinstance(record, ResizeRecord):
+            self.resize = record
+        elif isinstance(record, EndRecord):
+            self.end = record
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    @property
+    def world_size(self) -> int:
+        """The number of workers, as the newest record has it."""
+        newest = self.end or self.step
+        return newest.world_size if newest else self.start.world_size if self.start else 1
+
+    @property
+    def steps_done(self) -> int:
+        """Updates done, those before a resume included."""
+        return max(record.step for record in (self.start, self.step, self.end) if record) if self.start else 0
+
+    def seconds_left(self) -> float | None:
+        """Return the seconds that the steps to come take at this session's pace, its evaluations included."""
+        if self.start is None or self.step is None:
+            return None
+        first, last = self.first_step or self.step, self.step
+        if last.step > first.step and last.elapsed > first.elapsed:
+            pace = (last.elapsed - first.elapsed) / (last.step - first.step)
+        else:
+            pace = last.seconds.get("step", 0.0)
+        return max(0, self.start.total_steps - last.step) * pace if pace > 0 else None
+
+    def _add_step(self, record: StepRecord) -> None:
+        self.first_step = self.first_step or record
+        self.step = record
+        self._skipped += 1
+        if self._skipped >= self._stride:
+            self._skipped = 0
+            self.losses.append(record.loss)
+        if len(self.losses) > MAX_POINTS:
+            # Halved rather than cut: the curve keeps its beginning however long the run is.
+            self.losses = self.losses[::2]
+            self._stride *= 2
+
+    def _add_eval(self, record: EvalRecord) -> None:
+        self.eval = record
+        self.evals.append(record)
+        value = record.metrics.get("loss")
+        best = self.best.metrics.get("loss") if self.best else None
+        if value is not None and value == value and (best is None or value < best):
+            self.best = record
+
+
+def metric_names(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Return metrics with the names that people use, the well-known first."""
+    known = {"loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits/byte"}
+    ordered = [name for name in known if name in metrics] + [name for name in metrics if name not in known]
+    return [(known.get(name, name.replace("_", " ")), metrics[name]) for name in ordered]

@@ -1,0 +1,228 @@
+"""What a run came to: one list of facts in sections, shown as a table at the end and written into report.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hvdtrain.metrics.records import PHASES, EndRecord, StartRecord
+from hvdtrain.report import format as fmt
+from hvdtrain.report.history import History, metric_names
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+REASONS = {
+    "finished": "finished",
+    "stopped": "stopped on request, with a checkpoint",
+    "failed": "failed",
+}
+_NAME, _VALUE, _BAR = 20, 18, 12
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A name, its value with the unit, and a note on what it means; `share` is the value's part of the whole."""
+
+    name: str
+    value: str
+    note: str = ""
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """Facts that belong together."""
+
+    title: str
+    facts: tuple[Fact, ...]
+
+
+def sections(history: History) -> list[Section]:
+    """Return what is known of the run; values that are missing are left out, and so are sections without a fact."""
+    end, start = history.end, history.start
+    made = [
+        Section("Result", tuple(_result(history))),
+        Section("Loss", tuple(_losses(history))),
+        Section("Throughput", tuple(_throughput(end))),
+        Section(
+            "Where a step's time goes (communication: what is not hidden behind backward)",
+            tuple(_step_time(_seconds(history))),
+        ),
+        Section("Hardware", tuple(_hardware(end, start))),
+        Section("Communication", tuple(_communication(end, start))),
+        Section("Files", tuple(_files(history))),
+    ]
+    return [section for section in made if section.facts]
+
+
+def _result(history: History) -> list[Fact]:
+    start, end = history.start, history.end
+    reason = REASONS.get(end.reason, end.reason) if end else "ended without a last record"
+    facts = [Fact("run", f"{start.name}: {reason}" if start else reason)]
+    total = f" of {start.total_steps:,}" if start else ""
+    facts.append(
+        Fact("steps", f"{history.steps_done:,}{total}", f"resumed at {start.step:,}" if start and start.step else "")
+    )
+    last = end or history.step
+    if last:
+        facts.append(Fact("trained on", f"{last.tokens:,} tokens", f"{last.samples:,} samples"))
+        facts.append(Fact("time", fmt.duration(last.elapsed), "evaluation and checkpoints included"))
+    return facts
+
+
+def _losses(history: History) -> list[Fact]:
+    facts = []
+    train = history.end.train_loss if history.end else history.step.loss if history.step else None
+    if train is not None:
+        facts.append(Fact("training", fmt.loss(train), "mean of the last window, nats a token"))
+    metrics: Mapping[str, float] = (history.end.metrics if history.end else {}) or (
+        history.eval.metrics if history.eval else {}
+    )
+    for name, value in metric_names(metrics):
+        shown = fmt.loss(value) if name == "loss" else fmt.metric(value)
+        facts.append(Fact("validation" if name == "loss" else name, shown, _metric_note(name, history)))
+    unigram = history.start.unigram_loss if history.start else None
+    if unigram is not None:
+        facts.append(Fact("unigram baseline", fmt.loss(unigram), _below_unigram(metrics.get("loss"), unigram)))
+    return facts
+
+
+def _metric_note(name: str, history: History) -> str:
+    if name != "loss" or history.best is None or history.eval is None:
+        return ""
+    at = f"nats a token, at step {history.eval.step:,}"
+    if history.best.step == history.eval.step:
+        return at
+    return f"{at}; best {fmt.loss(history.best.metrics['loss'])} at step {history.best.step:,}"
+
+
+def _below_unigram(loss: float | None, unigram: float) -> str:
+    if loss is None or not math.isfinite(loss):
+        return "what token frequencies alone reach"
+    side = "below" if loss <= unigram else "ABOVE"
+    return f"what token frequencies alone reach; validation is {abs(unigram - loss):.2f} {side} it"
+
+
+def _throughput(end: EndRecord | None) -> list[Fact]:
+    if end is None or not end.tokens_per_second:
+        return []
+    workers = max(1, end.world_size)
+    facts = [
+        Fact(
+            "all workers",
+            f"{fmt.rate(end.tokens_per_second)} tokens/s",
+            f"{fmt.rate(end.samples_per_second)} samples/s",
+        )
+    ]
+    if workers > 1:
+        facts.append(Fact("a worker", f"{fmt.rate(end.tokens_per_second / workers)} tokens/s", f"{workers} workers"))
+    return facts
+
+
+def _seconds(history: History) -> Mapping[str, float]:
+    return (history.end.seconds if history.end else {}) or (history.step.seconds if history.step else {})
+
+
+def _step_time(times: Mapping[str, float]) -> list[Fact]:
+    shares = fmt.phase_shares(times)
+    if not shares:
+        return []
+    facts = [Fact("a step", fmt.seconds(times["step"]), "mean over workers and logged steps")]
+    for phase in PHASES:
+        share = shares[phase]
+        facts.append(Fact(phase, fmt.seconds(times.get(phase, 0.0)), f"{fmt.percent(share, 1):>6}", share))
+    return facts
+
+
+def _hardware(end: EndRecord | None, start: StartRecord | None) -> list[Fact]:
+    facts = []
+    if start:
+        where = "" if start.hosts == 1 else f" on {start.hosts} hosts"
+        threads = fmt.plural(start.threads_per_worker, "thread")
+        facts.append(Fact("workers", f"{start.world_size}{where}, {start.device}", f"{threads} each"))
+        facts.append(Fact("precision", start.precision, start.precision_reason))
+    if end and end.mfu is not None:
+        peak = "" if end.peak_flops is None else f"of {fmt.quantity(end.peak_flops, 'FLOP/s')}"
+        source = f"({end.peak_source})" if end.peak_source else ""
+        facts.append(Fact("MFU", fmt.percent(end.mfu, 1), f"{peak} {source}".strip()))
+    if end and end.memory_bytes:
+        facts.append(Fact("memory", fmt.size(end.memory_bytes), "largest worker"))
+    return facts
+
+
+def _communication(end: EndRecord | None, start: StartRecord | None) -> list[Fact]:
+    facts: list[Fact] = []
+    if end is None or end.world_size == 1:
+        return facts
+    if start:
+        facts.append(Fact("synchronisation", start.sync, fmt.engine(start.engine)))
+    if end.allreduce_bytes:
+        facts.append(
+            Fact("all-reduce", f"{fmt.size(end.allreduce_bytes)} a step", "gradient bytes a worker hands over")
+        )
+    if end.allreduce_seconds:
+        facts.append(
+            Fact("all-reduce alone", fmt.seconds(end.allreduce_seconds), "the same tensors, nothing else running")
+        )
+    if end.bus_bandwidth:
+        n = end.world_size
+        facts.append(Fact("bus bandwidth", f"{fmt.size(end.bus_bandwidth)}/s", f"bytes / time x 2(n-1)/n, n = {n}"))
+    return facts
+
+
+def _files(history: History) -> list[Fact]:
+    facts = [Fact("run directory", history.start.output_dir)] if history.start else []
+    checkpoint = (history.end.checkpoint if history.end else None) or (
+        history.checkpoint.path if history.checkpoint else None
+    )
+    return [*facts, Fact("checkpoint", checkpoint)] if checkpoint else facts
+
+
+def plain_summary(history: History) -> str:
+    """Return the summary as aligned text, ASCII only where the values are."""
+    lines = []
+    for section in sections(history):
+        lines.append(section.title)
+        for fact in section.facts:
+            note = f"  {fact.note}" if fact.note else ""
+            lines.append(f"  {fact.name:<18} {fact.value:<18}{note}".rstrip())
+    return "\n".join(lines)
+
+
+def rich_summary(history: History) -> RenderableType:
+    """Return the summary for a terminal; on a narrow one the notes wrap beneath their values."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for section in sections(history):
+        parts.append(Text(section.title, style="bold"))
+        for fact in section.facts:
+            row = Table.grid()
+            row.add_column(width=_NAME, style="dim", no_wrap=True)
+            noted = bool(fact.note) and len(fact.value) < _VALUE
+            row.add_column(width=_VALUE if noted else None, overflow="fold")
+            row.add_column(overflow="fold")
+            note = _note(fact)
+            value = Text(fmt.clean(fact.value))
+            row.add_row(
+                f"  {fact.name}",
+                value if noted else value.append_text(Text("  ") + note if note else Text()),
+                note if noted else "",
+            )
+            parts.append(row)
+    return Group(*parts)
+
+
+def _note(fact: Fact) -> Text:
+    from rich.text import Text
+
+    if fact.share is None:
+        return Text(fmt.clean(fact.note), style="dim")
+    bar = "━" * round(_BAR * max(0.0, min(1.0, fact.share)))
+    return Text.assemble((f"{fact.note}  ", "dim"), (bar, "green"))

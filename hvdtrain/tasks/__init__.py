@@ -1,0 +1,1 @@
+"""Tasks, one file each: what a batch means, its losses, its metrics."""

@@ -1,0 +1,55 @@
+"""The device of a worker, and the threads it may use."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Literal
+
+import psutil
+import torch
+
+if TYPE_CHECKING:
+    from hvdtrain.world import World
+
+
+def choose(local_rank: int) -> torch.device:
+    """Return the GPU of this worker's own, or the CPU where the host has no GPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", local_rank % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """Return what the device is called."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+def set_threads(wanted: Literal["auto"] | int, world: World) -> int:
+    """Give torch the worker's share of its host's cores, and return it.
+
+    A launcher may bind workers to cores (mpirun does): the cores of the host are then all that any of its workers may use.
+    """
+    own = os.sched_getaffinity(0)
+    everyone = world.gather([socket.gethostname(), sorted(own)])
+    here = [set(cores) for name, cores in everyone if name == socket.gethostname()]
+    share = max(1, len(set().union(*here)) // len(here))
+    threads = min(share, len(own)) if wanted == "auto" else wanted
+    torch.set_num_threads(threads)
+    return threads
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Return the memory in use: the peak of the device's on a GPU, else the resident set of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return int(psutil.Process().memory_info().rss)
+
+
+def make_deterministic() -> None:
+    """Allow only operations whose results repeat to the last bit."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,26 @@
+"""The environment of Horovod's engine for a recipe on this machine."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+
+from hvdtrain.sync._engine import Knob, knobs
+from hvdtrain.sync.allreduce import Config
+
+if TYPE_CHECKING:
+    from hvdtrain.recipe import LoadedRecipe
+
+
+def engine_environment(loaded: LoadedRecipe) -> dict[str, Knob]:
+    """Return the engine's knobs by environment variable; strategies without knobs of their own get what `auto` means."""
+    sync = loaded.recipe.sync
+    return knobs(
+        sync if isinstance(sync, Config) else Config(),
+        origins=loaded.origins,
+        environment=os.environ,
+        on_gpu=torch.cuda.is_available(),
+        deterministic=loaded.recipe.train.deterministic,
+    )

@@ -1,0 +1,192 @@
+"""The training loop: a generator that does one update of the parameters each time it is asked for the next.
+
+Every worker hands its share of the global batch's mean loss to backward, so that summing the gradients over workers gives
+the gradient of that mean, also where workers hold different numbers of targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from hvdtrain.errors import NonFiniteError
+from hvdtrain.train.precision import Precision
+from hvdtrain.train.schedules import Schedule
+from hvdtrain.train.timing import Stopwatch
+
+if TYPE_CHECKING:
+    from hvdtrain.data.loader import Loader
+    from hvdtrain.sync._strategy import Strategy
+    from hvdtrain.tasks._task import Batch, Phase, Task
+    from hvdtrain.train.interrupt import Interrupt
+    from hvdtrain.world import Pending, World
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update did. `loss` is the mean over the valid targets of the global batch, of the last phase; `stop` says
+    that some worker was asked to stop."""
+
+    step: int
+    loss: float
+    lr: float
+    grad_norm: float
+    samples: int
+    targets: int
+    stop: bool
+
+
+@dataclass(frozen=True)
+class PhaseRun:
+    """A phase of the task with what runs it: its strategy and the parameters that the strategy's optimizer holds."""
+
+    phase: Phase
+    strategy: Strategy
+    parameters: Sequence[torch.nn.Parameter]
+
+
+@dataclass
+class Loop:
+    """Everything that an update needs. `passes` is the number of micro batches a worker runs for one update;
+    `step` counts the updates done."""
+
+    world: World
+    model: torch.nn.Module
+    task: Task
+    phases: Sequence[PhaseRun]
+    loader: Loader
+    precision: Precision
+    schedule: Schedule
+    stopwatch: Stopwatch
+    interrupt: Interrupt
+    device: torch.device
+    seed: int
+    passes: int
+    global_batch_size: int
+    max_grad_norm: float | None
+    total_steps: int
+    step: int = 0
+
+    def updates(self) -> Iterator[Update]:
+        """Do updates until `total_steps`.
+
+        Raises:
+            NonFiniteError: a loss or gradient is infinite or NaN; the parameters are as they were before that update.
+        """
+        while self.step < self.total_steps:
+            self.stopwatch.start()
+            yield self._update()
+
+    def _update(self) -> Update:
+        seed_step(self.seed, self.step, self.world.rank)
+        lr = self.schedule(self.step)
+        batches = next(self.loader)
+        self.stopwatch.mark("data")
+        totals, norms = torch.zeros(_Totals.WIDTH, dtype=torch.float64), []
+        for run in self.phases:
+            pending = self._backward(run, batches)
+            run.strategy.synchronize()
+            totals = pending.wait().cpu()
+            self.stopwatch.mark("wait")
+            norms.append(self._apply(run, lr, batches, totals))
+            self.stopwatch.mark("optimizer")
+        self.step += 1
+        # Workers that are not coupled see their own flag only; they agree where they log.
+        stop = self.phases[-1].strategy.coupled and bool(totals[_Totals.STOP])
+        loss = float(totals[_Totals.LOSS] / totals[_Totals.TARGETS].clamp(min=1))
+        samples, targets = int(totals[_Totals.SAMPLES]), int(totals[_Totals.TARGETS])
+        return Update(self.step, loss, lr, max(norms), samples, targets, stop)
+
+    def _backward(self, run: PhaseRun, batches: Sequence[Batch]) -> Pending:
+        """Run forward and backward over this worker's micro batches; return the sums over workers, still under way."""
+        expected = self.global_batch_size * self.task.targets_per_sample
+        factor = run.strategy.loss_factor / expected
+        mine = torch.zeros(_Totals.WIDTH, dtype=torch.float64, device=self.device)
+        mine[_Totals.STOP] = float(self.interrupt.requested)
+        pending: Pending | None = None
+        for index, batch in enumerate(batches):
+            targets = self.task.count(batch)
+            on_device = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+            with self.precision.autocast():
+                loss = run.phase.loss(self.model, on_device)
+            mine[_Totals.LOSS] += loss.detach()
+            mine[_Totals.TARGETS] += targets
+            mine[_Totals.SAMPLES] += len(next(iter(batch.values())))
+            self.stopwatch.mark("forward")
+            if index == self.passes - 1:
+                pending = self._share(run, mine)
+            self.precision.scale(loss * factor).backward()
+            self.stopwatch.mark("backward")
+        for _ in range(self.passes - len(batches)):
+            _idle_pass(run.parameters)
+        return pending or self._share(run, mine)
+
+    def _share(self, run: PhaseRun, mine: torch.Tensor) -> Pending:
+        """Begin to sum the totals over workers, beside the gradients, so that knowing them costs no wait of its own."""
+        if run.strategy.coupled:
+            return self.world.start_sum(mine, f"totals.{run.phase.name}")
+        from hvdtrain.world import Solo
+
+        return Solo().start_sum(mine * self.world.size, "")
+
+    def _apply(self, run: PhaseRun, lr: float, batches: Sequence[Batch], totals: torch.Tensor) -> float:
+        """Scale to the true number of targets, check, clip and step; return the gradient's global norm before clipping."""
+        optimizer = run.strategy.optimizer
+        self.precision.unscale_(optimizer)
+        gradients = [p.grad for p in run.parameters if p.grad is not None]
+        expected = self.global_batch_size * self.task.targets_per_sample
+        targets = int(totals[_Totals.TARGETS])
+        if targets != expected:
+            torch._foreach_mul_(gradients, expected / max(1, targets))
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self._check(run, batches, totals, norm)
+        if self.max_grad_norm is not None and norm + 1e-6 > self.max_grad_norm:
+            torch.nn.utils.clip_grads_with_norm_(run.parameters, self.max_grad_norm, norm)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        run.strategy.step(self.precision.scaler)
+        self.precision.updated()
+        run.strategy.zero_grad()
+        return float(norm)
+
+    def _check(self, run: PhaseRun, batches: Sequence[Batch], totals: torch.Tensor, norm: torch.Tensor) -> None:
+        """All workers see the same sums, so all of them stop here or none does."""
+        overflow_is_handled = self.precision.scaler is not None
+        if totals[_Totals.LOSS].isfinite() and (norm.isfinite() or overflow_is_handled):
+            return
+        culprits = self.world.gather(self._own_trouble(run, batches)) if run.strategy.coupled else ["loss or gradient"]
+        named = [f"{what} on worker {rank}" for rank, what in enumerate(culprits) if what]
+        raise NonFiniteError(f"step {self.step + 1}: non-finite {', '.join(named) or 'sum of the gradients'}")
+
+    def _own_trouble(self, run: PhaseRun, batches: Sequence[Batch]) -> str:
+        """Say what is not finite in this worker's own share, computed once more, because the sum can't tell whose it was."""
+        seed_step(self.seed, self.step, self.world.rank)
+        for batch in batches:
+            with self.precision.autocast():
+                loss = run.phase.loss(self.model, {name: tensor.to(self.device) for name, tensor in batch.items()})
+            if not loss.isfinite():
+                return "loss"
+            gradients = torch.autograd.grad(loss, list(run.parameters), allow_unused=True)
+            if not all(g.isfinite().all() for g in gradients if g is not None):
+                return "gradient"
+        return ""
+
+
+class _Totals:
+    """Where the summed quantities lie in the vector that travels beside the gradients."""
+
+    LOSS, TARGETS, SAMPLES, STOP = range(4)
+    WIDTH = 4
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Make this step's random numbers a function of seed, step and rank, so that there is no generator state to save."""
+    torch.manual_seed(((seed * 1_000_003 + step) * 1_000_003 + rank) % 2**63)
+
+
+def _idle_pass(parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Run a backward pass that adds nothing: the engine counts passes, and all workers must do the same number."""
+    torch.stack([p.sum() for p in parameters]).sum().mul(0.0).backward()

@@ -1,0 +1,133 @@
+"""Where a run begins: anew, or from a checkpoint that worker 0 reads and hands to all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hvdtrain.errors import CheckpointError, SetupError
+from hvdtrain.train import checkpoint, state
+from hvdtrain.train.checkpoint import Snapshot
+from hvdtrain.train.window import Counts
+from hvdtrain.world import World, broadcast_tensors, together
+
+if TYPE_CHECKING:
+    from hvdtrain.train.assemble import Assembly
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the run continues: a checkpoint or nothing, the workers it had then, what it had been trained on, and what a
+    person should know of it."""
+
+    checkpoint: str | None
+    world_size: int | None
+    counts: Counts
+    notes: tuple[str, ...]
+
+
+def resume(assembly: Assembly, world: World, wanted: str) -> Origin:
+    """Put the run into the state that it is to begin in.
+
+    Args:
+        wanted: "auto" (the newest whole checkpoint of the output directory, if any), "never", or a path.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, damaged or of another run.
+    """
+    found: tuple[str | None, list[str]] = _on_first(world, lambda: _choose(assembly.recipe.output_dir, wanted))
+    path, notes = found
+    if path is None:
+        return Origin(None, None, Counts(), tuple(notes))
+    snapshot = _read_everywhere(world, Path(path))
+    together(world, lambda: _check_same_run(assembly, snapshot, path))
+    together(world, lambda: state.put_back(assembly.loop, snapshot))
+    counts = Counts(assembly.loop.loader.position, snapshot.state["targets"])
+    return Origin(path, snapshot.state["world_size"], counts, tuple(notes))
+
+
+def claim_output(world: World, output_dir: Path, wanted: str) -> str | None:
+    """Make the output directory; with `--resume never` a run that is there is moved aside, never overwritten.
+
+    Returns:
+        Where the earlier run is now, or None.
+
+    Raises:
+        SetupError: the directory can't be made or written.
+    """
+    moved: str | None = _on_first(world, lambda: _claim(output_dir, wanted))
+    return moved
+
+
+def _claim(output_dir: Path, wanted: str) -> str | None:
+    try:
+        moved = None
+        if wanted == "never" and output_dir.is_dir() and any(output_dir.iterdir()):
+            number = 1
+            while (aside := output_dir.with_name(f"{output_dir.name}.{number}")).exists():
+                number += 1
+            output_dir.rename(aside)
+            moved = str(aside)
+        (output_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+        probe = output_dir / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise SetupError(
+            f"output_dir = {output_dir}: can't be written ({error.strerror}); choose another with output_dir=PATH"
+        ) from error
+    return moved
+
+
+def _choose(output_dir: Path, wanted: str) -> tuple[str | None, list[str]]:
+    if wanted == "never":
+        return None, []
+    if wanted != "auto":
+        return str(checkpoint.locate(Path(wanted))), []
+    path, problems = checkpoint.newest(output_dir / "checkpoints")
+    if path is None and problems:
+        raise CheckpointError(
+            "no whole checkpoint to resume from:\n" + "\n".join(problems) + "\nstart anew with --resume never"
+        )
+    return (None if path is None else str(path)), [f"skipped: {problem}" for problem in problems]
+
+
+def _check_same_run(assembly: Assembly, snapshot: Snapshot, path: str) -> None:
+    """The step of a checkpoint means something only for the same model, tokens and samples."""
+    identity = run_identity(assembly)
+    saved = snapshot.state.get("identity", {})
+    for part, value in identity.items():
+        if saved.get(part) != value:
+            raise CheckpointError(
+                f"checkpoint {path} is of another {part}: {saved.get(part)} there and {value} here; "
+                "use its own recipe, or start anew with --resume never"
+            )
+
+
+def run_identity(assembly: Assembly) -> dict[str, Any]:
+    """Return what must be equal for a checkpoint to be continued, as JSON values."""
+    recipe = assembly.recipe
+    return {
+        "model": recipe.model.model_dump(mode="json"),
+        "task": recipe.task.name,
+        "data": assembly.data.fingerprint,
+        "seed": recipe.seed,
+        "optimizer": recipe.optimizer.name,
+    }
+
+
+def _read_everywhere(world: World, path: Path) -> Snapshot:
+    """Only worker 0's host has to see the checkpoint."""
+    first = together(world, lambda: checkpoint.read(path) if world.rank == 0 else None)
+    return Snapshot(
+        model=broadcast_tensors(world, first.model if first else None),
+        optimizer=broadcast_tensors(world, first.optimizer if first else None),
+        state=world.gather(first.state if first else None)[0],
+    )
+
+
+def _on_first(world: World, work: Callable[[], Any]) -> Any:
+    """Do something on worker 0 alone and give every worker its JSON result, or its error."""
+    return world.gather(together(world, lambda: work() if world.rank == 0 else None))[0]

@@ -1,0 +1,208 @@
+"""A run from its first record to its last: updates, and between them evaluations, samples and checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hvdtrain import world as worlds
+from hvdtrain.errors import NonFiniteError
+from hvdtrain.metrics.records import (
+    CheckpointRecord,
+    EndRecord,
+    EvalRecord,
+    Record,
+    ResizeRecord,
+    SampleRecord,
+    StartRecord,
+    StepRecord,
+)
+from hvdtrain.train import device as devices
+from hvdtrain.train import state
+from hvdtrain.train.checkpoint import Checkpoints, NoCheckpoints
+from hvdtrain.train.evaluation import evaluate
+from hvdtrain.train.resume import Origin, resume, run_identity
+from hvdtrain.train.summary import summarize
+from hvdtrain.train.window import Window
+
+if TYPE_CHECKING:
+    from hvdtrain.train.assemble import Assembly
+    from hvdtrain.world import World
+
+
+class Run:
+    """A run on one worker. `records()` does the work; whoever wants to know subscribes to what it yields."""
+
+    def __init__(
+        self,
+        assembly: Assembly,
+        world: World,
+        checkpoints: Checkpoints | NoCheckpoints,
+        *,
+        engine: Mapping[str, str],
+        notes: Sequence[str] = (),
+    ) -> None:
+        self._assembly = assembly
+        self._loop = assembly.loop
+        self._config = assembly.recipe.train
+        self._world = world
+        self._checkpoints = checkpoints
+        self._engine = engine
+        self._notes = notes
+        self._window = Window(world, self._loop)
+        self._last_checkpoint: str | None = None
+        self._last_eval: EvalRecord | None = None
+        self._steps: list[StepRecord] = []
+
+    def records(self, resume_from: str) -> Iterator[Record]:
+        """Run to the end, or to the step at which a worker was asked to stop.
+
+        Raises:
+            NonFiniteError: a loss or gradient is not finite; names the step, the worker and the last checkpoint.
+            LostWorkerError: another worker ended.
+        """
+        origin = resume(self._assembly, self._world, resume_from)
+        self._last_checkpoint = origin.checkpoint
+        self._window.counts = origin.counts
+        yield self._start_record(origin)
+        if origin.world_size is not None and origin.world_size != self._world.size:
+            yield ResizeRecord(step=self._loop.step, before=origin.world_size, after=self._world.size)
+        began, stopped = time.perf_counter(), False
+        try:
+            for update in self._loop.updates():
+                self._window.add(update)
+                stopped = yield from self._between_updates(update.stop)
+                if stopped:
+                    break
+        except NonFiniteError as error:
+            last = self._last_checkpoint or "none was saved"
+            raise NonFiniteError(f"{error}; the last good checkpoint: {last}") from error
+        if not stopped and self._config.eval_interval and self._last_eval is None:
+            yield from self._evaluate()
+        elapsed = time.perf_counter() - began
+        yield summarize(
+            self._assembly,
+            self._steps,
+            reason="stopped" if stopped else "finished",
+            metrics=self._last_eval.metrics if self._last_eval else {},
+            checkpoint=self._last_checkpoint,
+            elapsed=elapsed,
+            counts=self._window.counts,
+        )
+
+    def _between_updates(self, stop_asked: bool) -> Generator[Record, None, bool]:
+        """Do what is due after an update; return whether the run is to stop here."""
+        step, config = self._loop.step, self._config
+        last = step == self._loop.total_steps
+        logs = last or stop_asked or _due(step, config.log_interval)
+        evaluates = config.eval_interval > 0 and (last or _due(step, config.eval_interval)) and not stop_asked
+        saves = last or stop_asked or _due(step, config.save_interval)
+        if not (logs or evaluates or saves):
+            return False
+        self._loop.stopwatch.pause()
+        if logs:
+            record, stop_asked = self._window.close()
+            self._steps.append(record)
+            yield record
+        if evaluates:
+            yield from self._evaluate()
+        if saves or stop_asked:
+            yield from self._save()
+        # The next step's clocks start together, so that no worker's wait for this one's disk counts as its imbalance.
+        self._world.gather(None)
+        return stop_asked and not last
+
+    def _evaluate(self) -> Iterator[Record]:
+        loop = self._loop
+        self._last_eval = evaluate(
+            loop.model,
+            loop.task,
+            self._assembly.data.val,
+            world=self._world,
+            precision=loop.precision,
+            batch_size=self._assembly.batch.micro_batch_size,
+            limit=self._config.eval_samples,
+            step=loop.step,
+        )
+        yield self._last_eval
+        yield from self._sample()
+
+    def _sample(self) -> Iterator[SampleRecord]:
+        """Every worker writes the same text from the same weights, so nobody has to know who reports."""
+        from hvdtrain.train.generation import generate
+
+        request = self._loop.task.sample_request()
+        if request is None:
+            return
+        with self._loop.precision.autocast():
+            pieces = generate(
+                self._loop.model,
+                self._assembly.data.tokenizer,
+                request.prompt,
+                max_new_tokens=request.max_new_tokens,
+                temperature=request.temperature,
+                top_k=request.top_k,
+                top_p=None,
+                seed=self._assembly.recipe.seed,
+                device=self._loop.device,
+            )
+            yield SampleRecord(step=self._loop.step, prompt=request.prompt, text="".join(pieces))
+
+    def _save(self) -> Iterator[CheckpointRecord]:
+        snapshot = state.take(
+            self._loop, {"identity": run_identity(self._assembly), "targets": self._window.counts.targets}
+        )
+        record = self._checkpoints.save(snapshot)
+        if record is not None:
+            self._last_checkpoint = record.path
+            yield record
+
+    def _start_record(self, origin: Origin) -> StartRecord:
+        assembly, loop, recipe = self._assembly, self._loop, self._assembly.recipe
+        return StartRecord(
+            step=loop.step,
+            name=recipe.name,
+            output_dir=str(recipe.output_dir),
+            world_size=self._world.size,
+            hosts=len(set(worlds.hosts(self._world))),
+            device=devices.describe(loop.device),
+            threads_per_worker=assembly.threads,
+            precision=loop.precision.name,
+            precision_reason=loop.precision.reason,
+            total_steps=loop.total_steps,
+            global_batch_size=assembly.batch.global_batch_size,
+            micro_batch_size=assembly.batch.micro_batch_size,
+            gradient_accumulation_steps=assembly.batch.passes,
+            learning_rate=loop.schedule.peak,
+            learning_rate_rule=loop.schedule.rule,
+            parameters=assembly.parameters,
+            flops_per_token=assembly.flops_per_token,
+            train_tokens=assembly.data.train.targets + 1,
+            val_tokens=assembly.data.val.targets + 1,
+            unigram_loss=assembly.data.unigram_loss,
+            sync=recipe.sync.name,
+            engine=self._engine,
+            resumed_from=origin.checkpoint,
+            notes=(*self._notes, *assembly.data.notes, *origin.notes),
+        )
+
+
+def make_checkpoints(assembly: Assembly, world: World) -> Checkpoints | NoCheckpoints:
+    """Return the writer of checkpoints on the worker that reports, and its peer that writes nothing on the others."""
+    if world.rank != 0:
+        return NoCheckpoints()
+    from hvdtrain.recipe import dump
+
+    recipe = assembly.recipe
+    return Checkpoints(
+        Path(recipe.output_dir) / "checkpoints",
+        recipe=dump(recipe),
+        save_tokenizer=assembly.data.tokenizer.save,
+        keep_last=recipe.train.keep_last,
+    )
+
+
+def _due(step: int, interval: int) -> bool:
+    return interval > 0 and step % interval == 0

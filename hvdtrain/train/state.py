@@ -1,0 +1,119 @@
+"""The state of a run as tensors and JSON: taken for a checkpoint, put back at a resume, and handed to all workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hvdtrain.errors import CheckpointError
+from hvdtrain.train.checkpoint import Snapshot
+
+if TYPE_CHECKING:
+    from hvdtrain.train.loop import Loop
+
+
+def take(loop: Loop, extra: Mapping[str, Any]) -> Snapshot:
+    """Return the loop's state between two updates; `extra` is kept beside it in the JSON part."""
+    tensors: dict[str, torch.Tensor] = {}
+    optimizers = {}
+    for run in loop.phases:
+        optimizers[run.phase.name], owned = _flatten(run.strategy.optimizer, run.phase.name)
+        tensors |= owned
+    scaler = loop.precision.scaler
+    state = {
+        "step": loop.step,
+        "world_size": loop.world.size,
+        "global_batch_size": loop.global_batch_size,
+        "loader": loop.loader.state_dict(),
+        "optimizers": optimizers,
+        "scaler": None if scaler is None else scaler.state_dict(),
+        **extra,
+    }
+    return Snapshot(model_tensors(loop.model), tensors, state)
+
+
+def put_back(loop: Loop, snapshot: Snapshot) -> None:
+    """Continue from a snapshot.
+
+    Raises:
+        CheckpointError: it is of another model, or of another batch, which would change what its step means.
+    """
+    before = snapshot.state["global_batch_size"]
+    if before != loop.global_batch_size:
+        raise CheckpointError(
+            f"the checkpoint was trained with a global batch of {before}, and this run's is {loop.global_batch_size}: "
+            f"set train.global_batch_size={before} to continue it with {loop.world.size} workers, or start anew with "
+            "--resume never"
+        )
+    load_model(loop.model, snapshot.model)
+    for run in loop.phases:
+        _unflatten(run.strategy.optimizer, run.phase.name, snapshot)
+    if loop.precision.scaler is not None and snapshot.state["scaler"]:
+        loop.precision.scaler.load_state_dict(snapshot.state["scaler"])
+    loop.loader.load_state_dict(snapshot.state["loader"])
+    loop.step = snapshot.state["step"]
+
+
+def model_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return the model's tensors by name, a tied one once, under the first of its names."""
+    kept: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            kept[name] = tensor.detach()
+    return kept
+
+
+def load_model(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Copy tensors that `model_tensors` gave into a model.
+
+    Raises:
+        CheckpointError: the names or shapes are those of another model.
+    """
+    own = model_tensors(model)
+    missing, unknown = own.keys() - tensors.keys(), tensors.keys() - own.keys()
+    if missing or unknown:
+        what = f"lacks {min(missing)}" if missing else f"has {min(unknown)}, which this model lacks"
+        raise CheckpointError(f"the checkpoint is of another model: it {what}")
+    for name, tensor in own.items():
+        if tensor.shape != tensors[name].shape:
+            raise CheckpointError(
+                f"the checkpoint is of another model: {name} is {tuple(tensors[name].shape)} there and "
+                f"{tuple(tensor.shape)} here"
+            )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+
+
+def _flatten(optimizer: torch.optim.Optimizer, prefix: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Split an optimizer's state into JSON values and tensors named `prefix.parameter.key`."""
+    whole = optimizer.state_dict()
+    values: dict[str, dict[str, Any]] = {}
+    tensors = {}
+    for index, entries in whole["state"].items():
+        values[str(index)] = {}
+        for key, value in entries.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{prefix}.{index}.{key}"] = value
+            else:
+                values[str(index)][key] = value
+    return {"state": values, "param_groups": whole["param_groups"]}, tensors
+
+
+def _unflatten(optimizer: torch.optim.Optimizer, prefix: str, snapshot: Snapshot) -> None:
+    """Load what `_flatten` split; hyperparameters stay this run's own, so that a recipe may change them."""
+    saved = snapshot.state["optimizers"].get(prefix)
+    own = optimizer.state_dict()
+    sizes = [len(group["params"]) for group in own["param_groups"]]
+    if saved is None or [len(group["params"]) for group in saved["param_groups"]] != sizes:
+        raise CheckpointError(f"the checkpoint's optimizer of phase {prefix} holds other parameters than this run's")
+    state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in saved["state"].items()}
+    for name, tensor in snapshot.optimizer.items():
+        phase, index, key = name.rsplit(".", 2)
+        if phase == prefix:
+            state[int(index)][key] = tensor.clone()
+    optimizer.load_state_dict({"state": state, "param_groups": own["param_groups"]})

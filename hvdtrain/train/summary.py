@@ -1,0 +1,67 @@
+"""The last record of a run: what was reached, how fast, and where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import TYPE_CHECKING
+
+from hvdtrain.metrics.records import PHASES, EndRecord, StepRecord
+from hvdtrain.metrics.timing import bus_bandwidth
+from hvdtrain.train.peak import peak_flops
+
+if TYPE_CHECKING:
+    from hvdtrain.train.assemble import Assembly
+    from hvdtrain.train.window import Counts
+
+
+def summarize(
+    assembly: Assembly,
+    steps: Sequence[StepRecord],
+    *,
+    reason: str,
+    metrics: Mapping[str, float],
+    checkpoint: str | None,
+    elapsed: float,
+    counts: Counts,
+) -> EndRecord:
+    """Make the record from the logged steps; the first is warm-up and left out of the rates where there are others.
+
+    The plain all-reduce and the device's peak are measured here, after the training, on all workers at the same time.
+    """
+    loop, world = assembly.loop, assembly.loop.world
+    timed = steps[1:] or steps
+    rate = median(step.tokens_per_second for step in timed) if timed else 0.0
+    peak, source = peak_flops(loop.device, loop.precision.name)
+    peak = sum(world.gather(peak))
+    volume = sum(run.strategy.bytes_per_step for run in loop.phases)
+    probes = [seconds for run in loop.phases if (seconds := run.strategy.probe()) is not None]
+    seconds = sum(probes) if probes else None
+    return EndRecord(
+        step=loop.step,
+        reason=reason,
+        train_loss=steps[-1].loss if steps else None,
+        metrics=metrics,
+        tokens=counts.targets,
+        samples=counts.samples,
+        elapsed=elapsed,
+        tokens_per_second=rate,
+        samples_per_second=median(step.samples_per_second for step in timed) if timed else 0.0,
+        seconds=_mean_split(timed),
+        world_size=world.size,
+        allreduce_bytes=volume,
+        allreduce_seconds=seconds,
+        bus_bandwidth=bus_bandwidth(volume, seconds, world.size) if seconds else None,
+        mfu=rate * assembly.flops_per_token / peak if rate else None,
+        peak_flops=peak,
+        peak_source=f"{source}, {world.size} workers at once" if world.size > 1 else source,
+        memory_bytes=max((step.memory_bytes for step in steps), default=0),
+        checkpoint=checkpoint,
+    )
+
+
+def _mean_split(steps: Sequence[StepRecord]) -> dict[str, float]:
+    """A mean keeps what medians of the parts would lose: that they sum to the step."""
+    if not steps:
+        return {}
+    return {name: sum(step.seconds[name] for step in steps) / len(steps) for name in ("step", *PHASES)}

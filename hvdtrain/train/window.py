@@ -1,0 +1,66 @@
+"""The updates between two log lines, gathered from all workers into one record."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from hvdtrain.metrics.records import StepRecord
+from hvdtrain.metrics.timing import split
+from hvdtrain.train.device import memory_bytes
+
+if TYPE_CHECKING:
+    from hvdtrain.train.loop import Loop, Update
+    from hvdtrain.world import World
+
+
+@dataclass
+class Counts:
+    """Samples and valid targets that all workers trained on, since the start of training."""
+
+    samples: int = 0
+    targets: int = 0
+
+
+class Window:
+    """Collects updates; `close` makes the record of them.
+
+    The rates are the samples and tokens of all workers in the window over the wall time of its steps, the slowest worker's.
+    """
+
+    def __init__(self, world: World, loop: Loop) -> None:
+        self._world = world
+        self._loop = loop
+        self._updates: list[Update] = []
+        self._began = time.perf_counter()
+        self.counts = Counts()
+
+    def add(self, update: Update) -> None:
+        self._updates.append(update)
+        self.counts.samples += update.samples
+        self.counts.targets += update.targets
+
+    def close(self) -> tuple[StepRecord, bool]:
+        """Return the record of the updates since the last one, and whether any worker was asked to stop."""
+        mine = [self._loop.stopwatch.drain(), memory_bytes(self._loop.device), self._loop.interrupt.requested]
+        times, memory, stops = zip(*self._world.gather(mine), strict=True)
+        seconds = split(times)
+        wall = max(sum(step["step"] for step in worker) for worker in times)
+        updates, self._updates = self._updates, []
+        record = StepRecord(
+            step=self._loop.step,
+            loss=fmean(update.loss for update in updates),
+            lr=updates[-1].lr,
+            grad_norm=updates[-1].grad_norm,
+            samples=self.counts.samples,
+            tokens=self.counts.targets,
+            samples_per_second=sum(update.samples for update in updates) / wall,
+            tokens_per_second=sum(update.targets for update in updates) / wall,
+            world_size=self._world.size,
+            seconds=seconds,
+            memory_bytes=max(memory),
+            elapsed=time.perf_counter() - self._began,
+        )
+        return record, any(stops)

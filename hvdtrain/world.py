@@ -1,0 +1,194 @@
+"""Rank, size and collectives: the only door to Horovod's runtime, with a peer for a process that runs alone.
+
+Everything that crosses it is a tensor or JSON; nothing is pickled, so a worker can't be made to run what another sent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from hvdtrain.errors import LostWorkerError, SetupError, UserError
+from hvdtrain.launched import launched_size
+
+T = TypeVar("T")
+
+HOROVOD_MISSING = (
+    "this run has {size} workers, which needs Horovod, and Horovod is not installed in this Python; "
+    "scripts/install builds it, or train with one process: hvdtrain train RECIPE"
+)
+
+
+class Pending(Protocol):
+    """A collective under way."""
+
+    def wait(self) -> torch.Tensor:
+        """Block until it is done and return the result."""
+        ...
+
+
+class World(Protocol):
+    """The workers of a run, as one of them sees them."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+
+    def start_sum(self, values: torch.Tensor, name: str) -> Pending:
+        """Begin to sum a tensor over workers, in place."""
+        ...
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the JSON values of all workers, by rank."""
+        ...
+
+    def broadcast_(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Overwrite every tensor with rank 0's; names, shapes and types must be equal on all workers."""
+        ...
+
+    def close(self) -> None:
+        """Leave the world; no collective may follow."""
+        ...
+
+
+class Solo:
+    """The world of one process: every collective is what it would be with one worker."""
+
+    rank, size, local_rank, local_size = 0, 1, 0, 1
+
+    class _Done:
+        def __init__(self, value: torch.Tensor) -> None:
+            self._value = value
+
+        def wait(self) -> torch.Tensor:
+            return self._value
+
+    def start_sum(self, values: torch.Tensor, name: str) -> Pending:
+        return self._Done(values)
+
+    def gather(self, value: Any) -> list[Any]:
+        return [json.loads(json.dumps(value))]
+
+    def broadcast_(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+
+class Horovod:
+    """The workers that horovodrun or mpirun started. `hvd` is `horovod.torch`, initialised."""
+
+    def __init__(self, hvd: Any) -> None:
+        self._hvd = hvd
+        self.rank: int = hvd.rank()
+        self.size: int = hvd.size()
+        self.local_rank: int = hvd.local_rank()
+        self.local_size: int = hvd.local_size()
+
+    class _Handle:
+        def __init__(self, hvd: Any, handle: int) -> None:
+            self._hvd, self._handle = hvd, handle
+
+        def wait(self) -> torch.Tensor:
+            result: torch.Tensor = guard(lambda: self._hvd.synchronize(self._handle))
+            return result
+
+    def start_sum(self, values: torch.Tensor, name: str) -> Pending:
+        return self._Handle(self._hvd, self._hvd.allreduce_async_(values, name=name, op=self._hvd.Sum))
+
+    def gather(self, value: Any) -> list[Any]:
+        mine = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        sizes = guard(lambda: self._hvd.allgather(torch.tensor([mine.numel()]), name="gather.sizes")).tolist()
+        parts = guard(lambda: self._hvd.allgather(mine, name="gather.bytes")).split(sizes)
+        return [json.loads(bytes(part.tolist())) for part in parts]
+
+    def broadcast_(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        handles = [self._hvd.broadcast_async_(tensor, 0, name=f"broadcast.{name}") for name, tensor in tensors.items()]
+        for handle in handles:
+            guard(lambda handle=handle: self._hvd.synchronize(handle))
+
+    def close(self) -> None:
+        self._hvd.shutdown()
+
+
+def start(engine: Mapping[str, str]) -> World:
+    """Join the workers that this process was started with; alone, return `Solo`.
+
+    Args:
+        engine: environment variables for Horovod's engine, which reads them once, when it starts.
+
+    Raises:
+        SetupError: there are several workers and no Horovod.
+    """
+    elastic = os.environ.get("HOROVOD_ELASTIC") == "1"
+    if launched_size() == 1 and not elastic:
+        return Solo()
+    os.environ.update(engine)
+    try:
+        import horovod.torch as hvd
+    except ImportError as error:
+        raise SetupError(HOROVOD_MISSING.format(size=launched_size())) from error
+    guard(hvd.init)
+    return Horovod(hvd)
+
+
+def hosts(world: World) -> list[str]:
+    """Return the host name of every worker, by rank."""
+    return world.gather(socket.gethostname())
+
+
+def sum_over_workers(world: World, values: Sequence[float], name: str) -> list[float]:
+    """Return the element-wise sums over workers, in double precision."""
+    total: list[float] = world.start_sum(torch.tensor(values, dtype=torch.float64), name).wait().tolist()
+    return total
+
+
+def together(world: World, work: Callable[[], T]) -> T:
+    """Do something on every worker that can fail on some; where it did, all raise the same error.
+
+    Without this a worker that fails alone leaves the others waiting in their next collective.
+
+    Raises:
+        UserError: at least one worker raised one; the message names the ranks unless all failed alike.
+    """
+    try:
+        result, problem = work(), None
+    except UserError as error:
+        problem = error
+    messages = world.gather(None if problem is None else str(problem))
+    failed = {rank: message for rank, message in enumerate(messages) if message is not None}
+    if problem is not None and len(failed) == world.size and len(set(failed.values())) == 1:
+        raise problem
+    if failed:
+        names = hosts(world)
+        raise UserError("\n".join(f"worker {rank} on {names[rank]}: {text}" for rank, text in failed.items()))
+    return result
+
+
+def broadcast_tensors(world: World, tensors: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
+    """Return rank 0's tensors on every worker; the others pass None and learn names, shapes and types first."""
+    mine = {name: [list(t.shape), str(t.dtype).removeprefix("torch.")] for name, t in (tensors or {}).items()}
+    layout: dict[str, tuple[list[int], str]] = world.gather(mine)[0]
+    received = {
+        name: tensors[name].contiguous() if tensors else torch.empty(shape, dtype=getattr(torch, dtype))
+        for name, (shape, dtype) in layout.items()
+    }
+    world.broadcast_(received)
+    return received
+
+
+def guard(collective: Callable[[], T]) -> T:
+    """Run a collective; Horovod's error for a worker that is gone becomes ours."""
+    from horovod.common.exceptions import HorovodInternalError
+
+    try:
+        return collective()
+    except HorovodInternalError as error:
+        raise LostWorkerError("lost contact with another worker, which ended or can't be reached") from error

@@ -1,0 +1,117 @@
+"""The loop's updates on workers with unequal shares, against plain torch on the whole batch.
+
+Arguments: a JSON object of `hvdtrain.sync.allreduce.Config`, and the tolerance. Each worker computes the reference for
+itself: the mean over all valid targets of the global batch, clipped and stepped by torch alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+
+import torch
+from torch.nn import functional as F
+
+from hvdtrain import world as worlds
+from hvdtrain.sync import wrap
+from hvdtrain.sync.allreduce import Config
+from hvdtrain.tasks._task import Phase
+from hvdtrain.train.interrupt import Interrupt
+from hvdtrain.train.loop import Loop, PhaseRun
+from hvdtrain.train.precision import Precision
+from hvdtrain.train.schedules import Schedule
+from hvdtrain.train.timing import Stopwatch
+
+PASSES, MICRO, TARGETS, CLASSES, STEPS, LR = 2, 2, 5, 7, 4, 0.05
+
+config = Config(**json.loads(sys.argv[1]))
+tolerance = float(sys.argv[2])
+world = worlds.start({"HOROVOD_CYCLE_TIME": "1"})
+torch.manual_seed(0)
+device = torch.device("cpu")
+model = torch.nn.Sequential(torch.nn.Embedding(11, 8), torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, CLASSES))
+reference = copy.deepcopy(model)
+
+
+class UnequalTask:
+    """Token classification with ignored targets."""
+
+    targets_per_sample = TARGETS
+
+    def __init__(self) -> None:
+        self.phases = (Phase("only", trains=lambda name: True, loss=self._loss),)
+
+    @staticmethod
+    def _loss(model, batch):
+        return F.cross_entropy(model(batch["inputs"]).flatten(0, 1), batch["targets"].flatten(), reduction="sum")
+
+    @staticmethod
+    def count(batch):
+        return int((batch["targets"] != -100).sum())
+
+
+def micro_batch(step: int, rank: int, index: int) -> dict[str, torch.Tensor]:
+    """The first worker ignores most targets, the last none: the mean of the workers' means would be wrong."""
+    generator = torch.Generator().manual_seed(1000 * step + 10 * rank + index)
+    inputs = torch.randint(11, (MICRO, TARGETS), generator=generator)
+    targets = torch.randint(CLASSES, (MICRO, TARGETS), generator=generator)
+    keep = torch.rand(MICRO, TARGETS, generator=generator) < (rank + 1) / world.size
+    keep[0, 0] = True
+    return {"inputs": inputs, "targets": targets.where(keep, -100)}
+
+
+def passes_of(step: int, rank: int) -> int:
+    """In the last step the last worker has nothing, and the others one micro batch less: a ragged end."""
+    if step < STEPS - 1:
+        return PASSES
+    return 0 if rank == world.size - 1 else PASSES - 1
+
+
+def share(rank: int, step: int) -> list[dict[str, torch.Tensor]]:
+    return [micro_batch(step, rank, index) for index in range(passes_of(step, rank))]
+
+
+named = list(model.named_parameters())
+strategy = wrap(
+    config,
+    torch.optim.SGD([p for _, p in named], lr=LR, momentum=0.9),
+    named_parameters=named,
+    backward_passes_per_step=PASSES,
+    size=world.size,
+)
+task = UnequalTask()
+loop = Loop(
+    world=world,
+    model=model,
+    task=task,
+    phases=[PhaseRun(task.phases[0], strategy, [p for _, p in named])],
+    loader=iter(share(world.rank, step) for step in range(STEPS)),
+    precision=Precision("fp32", "", device),
+    schedule=Schedule("constant", LR, 0.0, 0, STEPS),
+    stopwatch=Stopwatch(device),
+    interrupt=Interrupt(),
+    device=device,
+    seed=0,
+    passes=PASSES,
+    global_batch_size=PASSES * MICRO * world.size,
+    max_grad_norm=0.5,
+    total_steps=STEPS,
+)
+optimizer = torch.optim.SGD(reference.parameters(), lr=LR, momentum=0.9)
+for step, update in enumerate(loop.updates()):
+    batches = [batch for rank in range(world.size) for batch in share(rank, step)]
+    whole = {name: torch.cat([batch[name] for batch in batches]) for name in ("inputs", "targets")}
+    optimizer.zero_grad()
+    loss = F.cross_entropy(reference(whole["inputs"]).flatten(0, 1), whole["targets"].flatten())
+    (loss * (world.size if config.op == "sum" else 1)).backward()
+    norm = torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.5)
+    optimizer.step()
+    torch.testing.assert_close(torch.tensor(update.loss), loss.detach(), rtol=tolerance, atol=tolerance, check_dtype=False)
+    torch.testing.assert_close(torch.tensor(update.grad_norm), norm, rtol=tolerance, atol=tolerance)
+    assert update.targets == int((whole["targets"] != -100).sum())
+    for mine, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
+assert loop.step == STEPS
+print(f"updates agree on worker {world.rank}")
+world.close()

@@ -1,0 +1,31 @@
+"""`hvdtrain train` with a fault planted: FAULT RANK STEP, then the command's arguments.
+
+raise: that worker raises an exception of no expected kind; nan: its loss is not a number; refuse: a data error of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from hvdtrain.__main__ import main
+from hvdtrain.errors import DataError
+from hvdtrain.train.loop import Loop
+
+fault, rank, step = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+sys.argv[1:4] = []
+update = Loop._update
+
+
+def faulty(self: Loop):
+    if self.world.rank == rank and self.step == step - 1:
+        if fault == "raise":
+            raise RuntimeError("the planted fault")
+        if fault == "refuse":
+            raise DataError("the planted data error")
+        loss = self.phases[0].phase.loss
+        object.__setattr__(self.phases[0].phase, "loss", lambda *args: loss(*args) * float("nan"))
+    return update(self)
+
+
+Loop._update = faulty
+main()

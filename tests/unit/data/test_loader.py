@@ -1,0 +1,146 @@
+"""Dealing: nothing lost, nothing twice, one order for any number of workers, and a resume that changes nothing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hvdtrain.data.loader import Loader, shard
+from hvdtrain.data.partitions.random import Config, build
+from hvdtrain.data.sequences import SequenceDataset
+from hvdtrain.errors import CheckpointError
+
+SEQUENCE = 3
+
+
+def numbered(samples: int) -> SequenceDataset:
+    """A data set whose sample i begins with token 3i, so that a batch tells which samples it holds."""
+    return SequenceDataset(np.arange(samples * SEQUENCE + 1, dtype=np.uint32), SEQUENCE)
+
+
+def loader(samples: int = 50, *, total: int | None = None, **changes: int) -> Loader:
+    options = {"seed": 1, "global_batch_size": 12, "micro_batch_size": 2, "rank": 0, "size": 1} | changes
+    return Loader(numbered(samples), Config(), total_samples=total, **options)
+
+
+def ids(batches: list[dict[str, torch.Tensor]]) -> list[int]:
+    return [int(row[0]) // SEQUENCE for batch in batches for row in batch["inputs"]]
+
+
+def interleave(parts: list[list[int]]) -> list[int]:
+    """Put the workers' samples back into the order in which they were dealt."""
+    dealt = [0] * sum(map(len, parts))
+    for rank, part in enumerate(parts):
+        dealt[rank :: len(parts)] = part
+    return dealt
+
+
+@given(
+    samples=st.integers(1, 60),
+    size=st.integers(1, 7),
+    micro=st.integers(1, 5),
+    batch=st.integers(1, 70),
+    epochs=st.integers(1, 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(deadline=None)
+def test_every_sample_of_every_epoch_is_dealt_exactly_once(
+    samples: int, size: int, micro: int, batch: int, epochs: int, seed: int
+) -> None:
+    options = {"seed": seed, "global_batch_size": batch, "micro_batch_size": micro, "size": size}
+    workers = [loader(samples, total=samples * epochs, rank=rank, **options) for rank in range(size)]
+    dealt: list[int] = []
+    for updates in zip(*workers, strict=True):  # all workers see the same number of updates
+        for worker, batches in zip(workers, updates, strict=True):
+            assert all(1 <= len(part["inputs"]) <= micro for part in batches)
+            assert ids(batches) == worker.sample_ids.tolist()
+        dealt += interleave([ids(batches) for batches in updates])
+        assert {worker.position for worker in workers} == {len(dealt)}
+    for epoch in range(epochs):
+        here = dealt[epoch * samples : (epoch + 1) * samples]
+        assert here == build(Config(), samples, seed).order(epoch).tolist()
+        assert sorted(here) == list(range(samples))
+
+
+@given(samples=st.integers(1, 40), sizes=st.sampled_from([(1, 2), (2, 3), (1, 6), (3, 4)]), updates=st.integers(1, 9))
+@settings(deadline=None)
+def test_a_global_batch_does_not_depend_on_the_number_of_workers(
+    samples: int, sizes: tuple[int, int], updates: int
+) -> None:
+    def global_batches(size: int) -> list[list[int]]:
+        workers = [loader(samples, rank=rank, size=size) for rank in range(size)]
+        return [interleave([ids(next(worker)) for worker in workers]) for _ in range(updates)]
+
+    assert global_batches(sizes[0]) == global_batches(sizes[1])
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    first = build(Config(), 100, 1)
+    assert first.order(0).tolist() == build(Config(), 100, 1).order(0).tolist()
+    orders = [first.order(0), first.order(1), build(Config(), 100, 2).order(0), np.arange(100)]
+    assert len({tuple(order.tolist()) for order in orders}) == len(orders)
+
+
+def test_the_order_is_the_one_that_earlier_versions_dealt() -> None:
+    assert build(Config(), 10, 1234).order(0).tolist() == GOLDEN
+
+
+GOLDEN = [3, 5, 4, 6, 0, 2, 8, 1, 9, 7]
+
+
+@given(before=st.integers(0, 12), after=st.integers(1, 12), sizes=st.sampled_from([(1, 1), (2, 2), (1, 3), (3, 2)]))
+@settings(deadline=None)
+def test_a_resume_goes_on_as_if_nothing_had_happened(before: int, after: int, sizes: tuple[int, int]) -> None:
+    whole = loader()
+    expected = [ids(next(whole)) for _ in range(before + after)][before:]
+    stopped = loader(size=sizes[0])
+    for _ in range(before):
+        next(stopped)
+    state = json.loads(json.dumps(stopped.state_dict()))
+    resumed = [loader(rank=rank, size=sizes[1]) for rank in range(sizes[1])]
+    for worker in resumed:
+        worker.load_state_dict(state)
+    assert [interleave([ids(next(worker)) for worker in resumed]) for _ in range(after)] == expected
+
+
+def test_a_resume_may_change_the_batch() -> None:
+    first = loader(global_batch_size=12)
+    next(first)
+    second = loader(global_batch_size=4)
+    second.load_state_dict(first.state_dict())
+    assert ids(next(second)) == ids(next(first))[:4]
+
+
+@pytest.mark.parametrize(("other", "named"), [(loader(51), "samples"), (loader(seed=2), "seed")])
+def test_a_state_of_other_data_is_refused(other: Loader, named: str) -> None:
+    with pytest.raises(CheckpointError, match=named):
+        loader().load_state_dict(other.state_dict())
+
+
+def test_the_last_batch_may_leave_workers_without_samples() -> None:
+    workers = [loader(13, total=13, rank=rank, size=3) for rank in range(3)]
+    first, last = [[next(worker) for worker in workers] for _ in range(2)]
+    assert [len(batches) for batches in first] == [2, 2, 2]
+    assert [len(ids(batches)) for batches in last] == [1, 0, 0]
+    for worker in workers:
+        with pytest.raises(StopIteration):
+            next(worker)
+
+
+@given(
+    samples=st.integers(1, 40),
+    size=st.integers(1, 7),
+    batch=st.integers(1, 9),
+    limit=st.none() | st.integers(1, 60),
+)
+@settings(deadline=None)
+def test_shards_cover_every_sample_once(samples: int, size: int, batch: int, limit: int | None) -> None:
+    shards = [list(shard(numbered(samples), rank, size, batch, limit)) for rank in range(size)]
+    assert all(1 <= len(part["inputs"]) <= batch for parts in shards for part in parts)
+    seen = sorted(sample for parts in shards for sample in ids(parts))
+    assert seen == list(range(min(samples, limit or samples)))

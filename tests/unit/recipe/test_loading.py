@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hvdtrain.errors import RecipeError
+from hvdtrain.recipe import LoadedRecipe, load, shipped
+from hvdtrain.recipe.files import MAX_BYTES
+
+Load = Callable[..., LoadedRecipe]
+Write = Callable[..., Path]
+
+
+def complaint(source: str | Path, *overrides: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load(source, overrides)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_a_recipe_is_found_by_path_and_by_shipped_name(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write()
+    assert load(path).path == path
+    assert load(str(path)).recipe.name == "trial"
+    monkeypatch.chdir(path.parent)
+    assert load("gpt-shakespeare").path == shipped()["gpt-shakespeare"]
+    assert load("base/lm.yaml").path == shipped()["base/lm"]
+
+
+def test_what_is_left_out_has_its_default(loaded: Load) -> None:
+    recipe = loaded().recipe
+    assert (recipe.seed, recipe.description, recipe.output_dir) == (1234, None, Path("runs/trial"))
+    assert (recipe.sync.name, recipe.lr_scheduler.name) == ("allreduce", "constant")
+    assert (recipe.train.micro_batch_size, recipe.train.global_batch_size) == (8, None)
+
+
+def test_output_goes_where_it_is_told(loaded: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert loaded("output_dir=/scratch/run 1").recipe.output_dir == Path("/scratch/run 1")
+    assert loaded("output_dir=~/run").recipe.output_dir == tmp_path / "run"
+
+
+@pytest.mark.parametrize("value", [".", "/", "''", "..", "a/..", '"a\\0b"'])
+def test_output_never_goes_where_other_things_are(loaded: Load, value: str) -> None:
+    with pytest.raises(RecipeError, match="must name a directory that the run can have to itself"):
+        loaded(f"output_dir={value}")
+
+
+@pytest.mark.parametrize("name", ["my run", "a/b", "../x", "-np", ".hidden", '"a\\n"', "''", "x" * 101])
+def test_a_name_is_safe_as_a_directory(loaded: Load, name: str) -> None:
+    with pytest.raises(RecipeError, match=r"name = .*: must be letters, digits"):
+        loaded(f"name={name}")
+
+
+def test_all_problems_are_named_at_once_each_with_its_line(write: Write) -> None:
+    path = write(
+        """\
+name: trial
+seed: -1
+lr: 3
+modle: {}
+task: {name: language_modelling}
+model: {name: gpt, d_model: 100, n_heads: 3}
+data: {name: shakespeare, partition: {name: randm}, seq: 3}
+tokenizer: {name: bpe}
+optimizer: {name: adamw, betas: [0.9, 2.0], wieght_decay: 1, fused: maybe}
+lr_scheduler:
+  name: cosine
+  min_lr: .inf
+  batch_size_scaling: lin
+sync: {name: allreduce, op: avg, fusion_threshold_mb: x}
+sync: {name: none}
+train:
+  deterministic: no
+  global_batch_size: 30
+  epochs: 2
+  max_tokens: 1
+  precision: !!python/object:os.system fp32
+"""
+    )
+    message = complaint(path, "foo", "train.log_interval=often")
+    assert message.splitlines() == [
+        f"23 problems in recipe {path}:",
+        f"  {path}:2: seed = -1: must be greater than or equal to 0",
+        f"  {path}:3: lr = 3: unknown key here; did you mean 'optimizer.lr'?",
+        f"  {path}:4: modle: unknown key; did you mean 'model'?",
+        f"  {path}:5: task.name = language_modelling: must be language_modeling",
+        f"  {path}:6: model.n_heads = 3: must divide d_model 100 (nearest that do: 2 and 4)",
+        f"  {path}:7: data.partition.name = randm: must be random",
+        f"  {path}:7: data.seq = 3: unknown key; known: max_seq_len, name, partition, val_fraction",
+        f"  {path}:8: tokenizer.vocab_size: is required",
+        f"  {path}:9: optimizer.betas.1 = 2.0: must be less than 1",
+        f"  {path}:9: optimizer.fused = maybe: must be auto or true or false",
+        f"  {path}:9: optimizer.lr: is required",
+        f"  {path}:9: optimizer.wieght_decay = 1: unknown key; did you mean 'weight_decay'?",
+        f"  {path}:12: lr_scheduler.min_lr = Infinity: must be a finite number",
+        f"  {path}:13: lr_scheduler.batch_size_scaling = lin: must be one of none, linear, sqrt; did you mean 'linear'?",
+        f"  {path}:14: sync.fusion_threshold_mb = x: must be auto or a number",
+        f"  {path}:14: sync.op = avg: must be one of average, sum",
+        f"  {path}:15: sync: the key is there twice, first in line 14",
+        f"  {path}:16: train: only one of max_steps, epochs, max_tokens can be set, not epochs and max_tokens",
+        f"  {path}:17: train.deterministic = no: must be true or false (in YAML 1.2, no is text)",
+        f"  {path}:18: train.global_batch_size = 30: must be a multiple of train.micro_batch_size 8, such as 24 or 32",
+        f"  {path}:21: train.precision = null: the tag !!python/object:os.system is not allowed: a recipe holds plain values only",
+        "  override 'foo': must be key=value, such as optimizer.lr=3e-4",
+        "  override 'train.log_interval=often': train.log_interval = often: must be a whole number",
+    ]
+
+
+def test_a_problem_has_the_place_of_the_file_that_brought_it(write: Write) -> None:
+    lower = write("\n\noptimizer: {name: adamw, lr: -1}\n", name="lower.yaml")
+    message = complaint(write("extends: lower.yaml\nname: trial\nseed: x\n"))
+    assert f"{lower}:3: optimizer.lr = -1" in message
+    assert "trial.yaml:3: seed = x" in message
+    assert "trial.yaml: model: is required" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("model.name=gtp", "model.name = gtp: must be"),
+        ("model=gpt", "model = gpt: must be a mapping with a name"),
+        ("optimizer.name=adam", "must be one of adamw, sgd; did you mean 'adamw'?"),
+        ("optimizer=null", "optimizer = null: must be a mapping"),
+        ("train=[1]", "train = [1]: must be a mapping"),
+        ("seed=true", "seed = true: must be a whole number"),
+        ("seed='8'", "must be a whole number; write it without quotes"),
+        ("name=3", "must be text; put it in quotes"),
+        ("seed=4294967296", "must be less than 4294967296"),
+        ("optimizer.lr=1e999", "must be a finite number"),
+        ("optimizer.lr=0", "must be greater than 0"),
+        ("optimizer.betas=[0.9]", "optimizer.betas.1: is required"),
+        ("optimizer.betas=0.9", "must be a list"),
+        ("train.micro_batch_size=1.5", "must be a whole number"),
+        ("train.threads_per_worker=0", "must be auto or greater than 0"),
+        ("max_steps=3", "unknown key here; did you mean 'train.max_steps'?"),
+    ],
+)
+def test_what_is_expected_is_said(loaded: Load, override: str, part: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        loaded(override)
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("other_model")
+def test_names_from_other_packages_are_known(loaded: Load) -> None:
+    with pytest.raises(RecipeError, match=r"model\.name = lstn: must be one of gpt, lstm; did you mean 'lstm'\?"):
+        loaded("model.name=lstn")
+
+
+def test_a_long_value_is_cut(loaded: Load) -> None:
+    with pytest.raises(RecipeError) as caught:
+        loaded(f"seed={'x' * 5000}")
+    assert "seed = " + "x" * 57 + "...: must" in str(caught.value)
+
+
+def test_files_that_are_no_recipes(write: Write, tmp_path: Path) -> None:
+    assert "did you mean 'gpt-shakespeare'?" in complaint(tmp_path / "gpt-shakespear.yaml")
+    assert "is a directory" in complaint(tmp_path)
+    assert "is empty" in complaint(write("# nothing\n"))
+    assert "holds no mapping" in complaint(write("- a\n"))
+    assert "larger than" in complaint(write(b"#" * (MAX_BYTES + 1)))
+    assert "trial.yaml:2: not UTF-8 text (byte 0xe9)" in complaint(write(b"name: x\ndescription: caf\xe9\n"))
+    assert "trial.yaml:2: not valid YAML: a tab" in complaint(write("train:\n\tmax_steps: 3\n"))
+
+
+def test_a_file_that_may_not_be_read_is_named(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = write()
+    monkeypatch.setattr(Path, "open", refuse)
+    assert complaint(path) == f"cannot read recipe {path}: Permission denied"
+
+
+def test_a_byte_order_mark_and_carriage_returns_do_no_harm(write: Write) -> None:
+    assert load(write(b"\xef\xbb\xbf" + write().read_bytes().replace(b"\n", b"\r\n"))).recipe.name == "trial"

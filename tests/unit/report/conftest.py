@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from hvdtrain.metrics.records import (
+    CheckpointRecord,
+    EndRecord,
+    EvalRecord,
+    Record,
+    SampleRecord,
+    StartRecord,
+    StepRecord,
+)
+
+TEXT = "KING RICHARD:\nWhat say you now? The [bold]duke[/bold] is come,\nAnd all the court attend his grace to-day.\n"
+SECONDS = {
+    "step": 0.629,
+    "data": 0.001,
+    "forward": 0.171,
+    "backward": 0.352,
+    "communication": 0.061,
+    "imbalance": 0.018,
+    "optimizer": 0.0196,
+    "other": 0.0064,
+}
+
+
+def make_recording(steps: int = 500, workers: int = 2, name: str = "gpt-shakespeare") -> list[Record]:
+    """A run as the trainer reports it: every tenth step logged, evaluated and saved every hundredth."""
+    records: list[Record] = [
+        StartRecord(
+            step=0,
+            name=name,
+            output_dir=f"runs/{name}",
+            world_size=workers,
+            hosts=1,
+            device="CPU",
+            threads_per_worker=1,
+            precision="fp32",
+            precision_reason="the CPU has no AMX, without which bf16 gains little",
+            total_steps=500,
+            global_batch_size=32,
+            micro_batch_size=8,
+            gradient_accumulation_steps=2,
+            learning_rate=1e-3,
+            learning_rate_rule="",
+            parameters=5_245_000,
+            flops_per_token=3.4e7,
+            train_tokens=1_812_345,
+            val_tokens=95_432,
+            unigram_loss=6.2345,
+            sync="allreduce",
+            engine={"HOROVOD_FUSION_THRESHOLD": "33554432 (auto)", "HOROVOD_CYCLE_TIME": "20 (auto)"},
+            notes=("the split is by document",),
+        )
+    ]
+    for step in range(10, steps + 1, 10):
+        records.append(step_record(step, workers))
+        if step % 100 == 0:
+            loss = loss_at(step) + 0.11
+            metrics = {"loss": loss, "perplexity": math.exp(loss), "bits_per_byte": loss / 1.9}
+            records.append(EvalRecord(step=step, metrics=metrics, samples=746, seconds=4.2))
+            records.append(SampleRecord(step=step, prompt="\n", text=TEXT))
+            path = f"runs/{name}/checkpoints/step-{step}"
+            records.append(CheckpointRecord(step=step, path=path, bytes=63_000_000, seconds=0.41))
+    return records
+
+
+def step_record(step: int, workers: int = 2, loss: float | None = None) -> StepRecord:
+    return StepRecord(
+        step=step,
+        loss=loss_at(step) if loss is None else loss,
+        lr=1e-3 * (1 - step / 600),
+        grad_norm=0.8123,
+        samples=32 * step,
+        tokens=32 * 128 * step,
+        samples_per_second=50.9,
+        tokens_per_second=6512.3,
+        world_size=workers,
+        seconds=SECONDS,
+        memory_bytes=1_213_000_000,
+        elapsed=0.65 * step,
+    )
+
+
+def loss_at(step: int) -> float:
+    return 3.4 + 4.2 * math.exp(-step / 90) + 0.05 * math.sin(step)
+
+
+def end_record(step: int = 500, workers: int = 2, reason: str = "finished") -> EndRecord:
+    return EndRecord(
+        step=step,
+        reason=reason,
+        train_loss=loss_at(step),
+        metrics={"loss": 3.5212, "perplexity": 33.82, "bits_per_byte": 1.8533},
+        tokens=32 * 128 * step,
+        samples=32 * step,
+        elapsed=325.0,
+        tokens_per_second=6500.0,
+        samples_per_second=50.8,
+        seconds=SECONDS,
+        world_size=workers,
+        allreduce_bytes=20_980_000,
+        allreduce_seconds=0.0189,
+        bus_bandwidth=1.11e9,
+        mfu=0.4123,
+        peak_flops=5.37e11,
+        peak_source="measured fp32 matrix product, 2 workers at once",
+        memory_bytes=1_213_000_000,
+        checkpoint="runs/gpt-shakespeare/checkpoints/step-500",
+    )
+
+
+@pytest.fixture
+def recording() -> Callable[..., list[Record]]:
+    return make_recording
+
+
+@pytest.fixture
+def make_step() -> Callable[..., StepRecord]:
+    return step_record
+
+
+@pytest.fixture
+def make_end() -> Callable[..., EndRecord]:
+    return end_record

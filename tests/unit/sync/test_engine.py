@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from hvdtrain.sync._engine import knobs
+from hvdtrain.sync.allreduce import Config
+
+
+def chosen(config: Config, origins=None, environment=None, on_gpu=False, deterministic=False) -> dict[str, tuple[str, str]]:
+    found = knobs(
+        config, origins=origins or {}, environment=environment or {}, on_gpu=on_gpu, deterministic=deterministic
+    )
+    return {name: (knob.value, knob.source) for name, knob in found.items()}
+
+
+def test_auto_is_what_suits_the_device() -> None:
+    on_cpu, on_gpu = chosen(Config()), chosen(Config(), on_gpu=True)
+    assert on_cpu["HOROVOD_CYCLE_TIME"] == ("20", "auto")
+    assert on_gpu["HOROVOD_CYCLE_TIME"] == ("1", "auto")
+
+
+@pytest.mark.parametrize(
+    ("origin", "environment", "expected"),
+    [
+        ("override", {"HOROVOD_CYCLE_TIME": "9"}, ("3.5", "command line")),
+        ("recipe", {"HOROVOD_CYCLE_TIME": "9"}, ("9", "environment")),
+        ("recipe", {}, ("3.5", "recipe")),
+    ],
+)
+def test_the_command_line_beats_the_environment_and_that_the_recipe(origin, environment, expected) -> None:
+    found = chosen(Config(cycle_time_ms=3.5), {"sync.cycle_time_ms": origin}, environment)
+    assert found["HOROVOD_CYCLE_TIME"] == expected
+
+
+def test_megabytes_become_bytes() -> None:
+    assert chosen(Config(fusion_threshold_mb=1.5))["HOROVOD_FUSION_THRESHOLD"][0] == str(3 * 2**19)
+
+
+def test_deterministic_runs_do_not_fuse_whatever_else_is_said() -> None:
+    found = chosen(Config(), environment={"HOROVOD_FUSION_THRESHOLD": "5"}, deterministic=True)
+    assert found["HOROVOD_FUSION_THRESHOLD"] == ("0", "train.deterministic")

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hvdtrain.errors import CheckpointError, RunError
+from hvdtrain.train import checkpoint
+from hvdtrain.train.checkpoint import Checkpoints, Snapshot
+
+
+def snapshot(step: int) -> Snapshot:
+    return Snapshot(
+        model={"w": torch.arange(6.0).view(2, 3) + step, "b": torch.tensor([0.1], dtype=torch.bfloat16)},
+        optimizer={"only.0.exp_avg": torch.ones(2, 3).t(), "only.0.step": torch.tensor(float(step))},
+        state={"step": step, "loader": {"position": 7}},
+    )
+
+
+def writer(directory: Path, keep_last: int | None = None) -> Checkpoints:
+    return Checkpoints(
+        directory, recipe="name: x\n", save_tokenizer=lambda path: path.write_text("{}"), keep_last=keep_last
+    )
+
+
+def test_what_is_saved_is_read_back_exactly(tmp_path: Path) -> None:
+    record = writer(tmp_path).save(snapshot(3))
+    back = checkpoint.read(tmp_path / "step-3")
+    for name, tensor in snapshot(3).model.items():
+        assert torch.equal(back.model[name], tensor)
+        assert back.model[name].dtype == tensor.dtype
+    for name, tensor in snapshot(3).optimizer.items():
+        assert torch.equal(back.optimizer[name], tensor)
+    assert back.state == snapshot(3).state
+    assert record.path == str(tmp_path / "step-3")
+    assert record.bytes == sum(path.stat().st_size for path in (tmp_path / "step-3").iterdir())
+
+
+def test_nothing_but_whole_checkpoints_is_left(tmp_path: Path) -> None:
+    writer(tmp_path).save(snapshot(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-3"]
+
+
+def test_only_the_last_are_kept(tmp_path: Path) -> None:
+    for step in (5, 20, 100):
+        writer(tmp_path, keep_last=2).save(snapshot(step))
+    assert [step for step, _ in checkpoint.found(tmp_path)] == [100, 20]
+
+
+@pytest.mark.parametrize("victim", ["model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json", "recipe.yaml"])
+def test_a_damaged_file_is_found_and_the_older_checkpoint_wins(tmp_path: Path, victim: str) -> None:
+    for step in (1, 2):
+        writer(tmp_path).save(snapshot(step))
+    file = tmp_path / "step-2" / victim
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=victim):
+        checkpoint.read(tmp_path / "step-2")
+    path, problems = checkpoint.newest(tmp_path)
+    assert path == tmp_path / "step-1"
+    assert victim in problems[0]
+
+
+@pytest.mark.parametrize("victim", ["model.safetensors", "manifest.json"])
+def test_a_missing_file_is_found(tmp_path: Path, victim: str) -> None:
+    writer(tmp_path).save(snapshot(2))
+    (tmp_path / "step-2" / victim).unlink()
+    assert checkpoint.newest(tmp_path)[0] is None
+
+
+def test_a_manifest_cannot_point_outside(tmp_path: Path) -> None:
+    writer(tmp_path).save(snapshot(2))
+    manifest = tmp_path / "step-2" / "manifest.json"
+    values = json.loads(manifest.read_text())
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    values["files"]["../secret"] = checkpoint._sha256(secret)
+    manifest.write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match="missing"):
+        checkpoint.verify(tmp_path / "step-2")
+
+
+def test_a_failed_write_leaves_the_older_checkpoint_and_no_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer(tmp_path).save(snapshot(1))
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        writer(tmp_path).save(snapshot(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
+    checkpoint.verify(tmp_path / "step-1")
+
+
+def test_locate_takes_a_run_a_folder_of_checkpoints_or_a_checkpoint(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    for step in (9, 10):
+        writer(folder).save(snapshot(step))
+    assert checkpoint.locate(tmp_path) == checkpoint.locate(folder) == folder / "step-10"
+    assert checkpoint.locate(folder / "step-9") == folder / "step-9"
+
+
+def test_locate_names_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        checkpoint.locate(tmp_path)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        checkpoint.locate(tmp_path / "nowhere")
