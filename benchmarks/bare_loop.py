@@ -1,7 +1,8 @@
 """A hand-written Horovod training loop, as its user would write it without hvdtrain: the peer of `overhead.py`.
 
-Run under horovodrun with: RECIPE STEPS WINDOW [OVERRIDE ...]. It takes the model, batches, optimizer settings and precision
-from the recipe, and everything else is written out. Worker 0 prints one JSON line: tokens/s of each window of steps.
+Run under horovodrun with: RECIPE STEPS WINDOW [OVERRIDE ...]. It takes the model, batches, optimizer settings and
+precision from the recipe, and everything else is written out. Worker 0 prints one JSON line: tokens/s of each window
+of steps.
 """
 
 from __future__ import annotations

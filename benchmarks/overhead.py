@@ -80,7 +80,10 @@ def main() -> None:
         order = list(sides) if number % 2 == 0 else list(sides)[::-1]
         rounds.append({side: sides[side](options) for side in order})
         ours, theirs = rounds[-1]["hvdtrain"], rounds[-1]["bare"]
-        print(f"round {number + 1}: hvdtrain {ours:.0f}, bare {theirs:.0f} tokens/s, ratio {ours / theirs:.3f}", flush=True)
+        print(
+            f"round {number + 1}: hvdtrain {ours:.0f}, bare {theirs:.0f} tokens/s, ratio {ours / theirs:.3f}",
+            flush=True,
+        )
     ratios = [r["hvdtrain"] / r["bare"] for r in rounds]
     result = {
         "benchmark": "overhead",
@@ -90,7 +93,10 @@ def main() -> None:
         "versions": {name: version(name) for name in ("torch", "horovod", "hvdtrain")},
         "knobs": KNOBS,
         "tokens_per_second": {
-            side: {"median": median(r[side] for r in rounds), "range": [min(r[side] for r in rounds), max(r[side] for r in rounds)]}
+            side: {
+                "median": median(r[side] for r in rounds),
+                "range": [min(r[side] for r in rounds), max(r[side] for r in rounds)],
+            }
             for side in ("hvdtrain", "bare")
         },
         "ratio": {"median": median(ratios), "range": [min(ratios), max(ratios)]},

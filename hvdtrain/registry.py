@@ -1,8 +1,8 @@
 """The file name is the registry: `model: {name: gpt}` means `hvdtrain/models/gpt.py`.
 
-A registered module has a `Config` (pydantic, unknown keys forbidden, importable without torch) and a `build(config, ...)`.
-Modules whose name starts with an underscore are shared code, not entries. Other packages add entries through entry
-points of the group `hvdtrain.<kind>`, each pointing at such a module.
+A registered module has a `Config` (pydantic, unknown keys forbidden, importable without torch) and a `build(config,
+...)`. Modules whose name starts with an underscore are shared code, not entries. Other packages add entries through
+entry points of the group `hvdtrain.<kind>`, each pointing at such a module.
 """
 
 from __future__ import annotations

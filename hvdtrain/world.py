@@ -111,8 +111,7 @@ class Horovod:
 
     def broadcast_(self, tensors: Mapping[str, torch.Tensor]) -> None:
         handles = [self._hvd.broadcast_async_(tensor, 0, name=f"broadcast.{name}") for name, tensor in tensors.items()]
-        for handle in handles:
-            guard(lambda handle=handle: self._hvd.synchronize(handle))
+        guard(lambda: [self._hvd.synchronize(handle) for handle in handles])
 
     def close(self) -> None:
         self._hvd.shutdown()

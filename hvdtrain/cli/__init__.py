@@ -1,1 +1,1 @@
-"""The command line, one file a command: each parses, calls one function, prints. Heavy imports stay inside functions."""
+"""The command line, one file a command: each parses, calls one function, prints. Heavy imports stay in functions."""

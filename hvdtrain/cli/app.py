@@ -24,7 +24,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"hvdtrain {__version__}")
+        typer.echo(f"hvdtrain {__version__}")
         raise typer.Exit
 
 
@@ -56,7 +56,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        print("interrupted", file=sys.stderr)
+        typer.echo("interrupted", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import NoReturn
 
+import typer
+
 from hvdtrain.errors import HvdtrainError, LostWorkerError
 from hvdtrain.launched import launched_rank, launched_size
 from hvdtrain.report import events
@@ -18,9 +20,9 @@ _SECONDS_FOR_LAUNCHER = 4.0
 def fail(error: HvdtrainError) -> NoReturn:
     """Print the error and exit with its code.
 
-    All workers of a run mostly fail alike, or because another one did. So worker 0 speaks at once, and so does a worker
-    whose error is its own; one that lost another, or that may repeat what worker 0 says, first gives the launcher the time
-    to end it.
+    All workers of a run mostly fail alike, or because another one did. So worker 0 speaks at once, and so does a
+    worker whose error is its own; one that lost another, or that may repeat what worker 0 says, first gives the
+    launcher the time to end it.
     """
     secondary = isinstance(error, LostWorkerError)
     if launched_size() > 1 and (secondary or launched_rank() != 0):
@@ -35,5 +37,5 @@ def _say(error: HvdtrainError) -> None:
         events.write_error(error, launched_rank())
     else:
         where = f"worker {launched_rank()}: " if launched_size() > 1 and launched_rank() != 0 else ""
-        print(f"error: {where}{error}", file=sys.stderr, flush=True)  # noqa: T201
+        typer.echo(f"error: {where}{error}", err=True)
     sys.stdout.flush()

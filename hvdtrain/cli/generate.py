@@ -32,8 +32,8 @@ def generate(
     import secrets
 
     from hvdtrain.train import device as devices
-    from hvdtrain.train.checkpoint import open_model
     from hvdtrain.train.generation import generate as continue_text
+    from hvdtrain.train.opening import open_model
 
     text = _prompt(prompt)
     model, tokenizer, recipe, step = open_model(checkpoint)

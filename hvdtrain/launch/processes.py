@@ -42,10 +42,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Found:
-    """A process of a job; `worker` where it is one itself, not its child or what started it."""
+    """A process of a job; `worker` where it is one itself, not its child or what started it; `orphan` where its parent
+    is no process of the job on this machine, as that of a child which its worker left behind."""
 
     process: psutil.Process
     worker: bool
+    orphan: bool
 
 
 def find(job: Job) -> list[Found]:
@@ -59,7 +61,7 @@ def find(job: Job) -> list[Found]:
     for process, ranked in marked.values():
         with contextlib.suppress(psutil.Error):
             parent = marked.get(process.ppid())
-            found.append(Found(process, ranked and not (parent and parent[1])))
+            found.append(Found(process, ranked and not (parent and parent[1]), parent is None))
     return found
 
 

@@ -181,7 +181,7 @@ class Runner:
         if self._ended_at is None or self._job.remote or time.monotonic() - self._ended_at < self.PATIENCE:
             return
         self._ended_at = time.monotonic()
-        if self._ending is None and not any(found.worker for found in processes.find(self._job)):
+        if self._ending is None and not any(one.worker and not one.orphan for one in processes.find(self._job)):
             self._strays = True
             self._end_all("ending processes that the workers left behind")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 PHASES = ("data", "forward", "backward", "communication", "imbalance", "optimizer", "other")
-"""The parts of a step, in its order. `communication` is the exposed part: waiting in synchronize, less the imbalance."""
+"""The parts of a step, in order. `communication` is the exposed part: waiting in synchronize, less the imbalance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,9 @@ class StepRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRecord(Record):
-    """An evaluation on all workers; `metrics` holds for a language model `loss` (nats a token), `perplexity`, `bits_per_byte`."""
+    """An evaluation on all workers; `metrics` holds for a language model `loss` (nats a token), `perplexity`,
+    `bits_per_byte`.
+    """
 
     event: ClassVar[str] = "eval"
     metrics: Mapping[str, float]
@@ -121,9 +123,9 @@ class EndRecord(Record):
     """The end of a run.
 
     `reason` is "finished", "stopped" (signal; a checkpoint was saved) or "failed"; `seconds` maps as in `StepRecord`
-    (means over the logged steps after the first); `allreduce_bytes` are the gradient bytes a worker hands to the engine in a step,
-    `bus_bandwidth` (bytes a second) is that of a plain all-reduce of the same tensors, `mfu` the share of
-    `peak_flops` (the sum over workers; `peak_source` says how it was found) that the model's FLOPs took.
+    (means over the logged steps after the first); `allreduce_bytes` are the gradient bytes a worker hands to the
+    engine in a step, `bus_bandwidth` (bytes a second) is that of a plain all-reduce of the same tensors, `mfu` the
+    share of `peak_flops` (the sum over workers; `peak_source` says how it was found) that the model's FLOPs took.
     """
 
     event: ClassVar[str] = "end"
@@ -154,8 +156,11 @@ TYPES: dict[str, type[Record]] = {
 
 
 def to_dict(record: Record) -> dict[str, Any]:
-    """Return the record as JSON-ready values, `event` first. Non-finite numbers become the strings "nan", "inf", "-inf"."""
-    return {"event": record.event} | _plain(dataclasses.asdict(record))
+    """Return the record as JSON-ready values, `event` first. Non-finite numbers become the strings "nan", "inf",
+    "-inf".
+    """
+    values: dict[str, Any] = _plain(dataclasses.asdict(record))
+    return {"event": record.event} | values
 
 
 def from_dict(values: Mapping[str, Any]) -> Record:

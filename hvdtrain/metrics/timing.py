@@ -16,8 +16,8 @@ def split(workers: Sequence[Sequence[StepTimes]]) -> dict[str, float]:
     """Return the mean step, over workers and steps, split into `PHASES`.
 
     The imbalance of a worker is the largest busy time of any worker less its own, as durations since the last common
-    synchronisation, never clocks of two hosts; the exposed communication is its wait less the imbalance. `other` is what
-    no part claims, so that the parts sum to the step.
+    synchronisation, never clocks of two hosts; the exposed communication is its wait less the imbalance. `other` is
+    what no part claims, so that the parts sum to the step.
 
     Args:
         workers: for each worker its times of the same steps.
@@ -37,5 +37,7 @@ def split(workers: Sequence[Sequence[StepTimes]]) -> dict[str, float]:
 
 
 def bus_bandwidth(size_bytes: float, seconds: float, workers: int) -> float:
-    """Return the all-reduce bus bandwidth in bytes a second: bytes / time x 2(n-1)/n, what each link carries in a ring."""
+    """Return the all-reduce bus bandwidth in bytes a second: bytes / time x 2(n-1)/n, what each link carries in a
+    ring.
+    """
     return size_bytes / seconds * 2 * (workers - 1) / workers

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """Samples an update (`global_batch_size`), samples a backward pass (`micro_batch_size`), and the backward passes that
-    each worker does for one update (`passes`, the gradient accumulation steps): global = micro x workers x passes."""
+    """Samples an update (`global_batch_size`), samples a backward pass (`micro_batch_size`), and the backward passes
+    that each worker does for one update (`passes`, the gradient accumulation steps): global = micro x workers x
+    passes."""
 
     global_batch_size: int
     micro_batch_size: int

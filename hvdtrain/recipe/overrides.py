@@ -63,13 +63,14 @@ def _set(layer: Layer, path: KeyPath, value: Any, place: Place) -> None:
             below = section[str(part)] = {}
         section = below
     layer.places.update({path[: length + 1]: place for length in range(len(path))})
-    if isinstance(value, dict) and value:
+    last = str(path[-1])
+    if isinstance(value, dict):
+        section[last] = below if isinstance(below := section.get(last), dict) else {}
         for key, item in value.items():
             _set(layer, (*path, key), item, place)
         return
-    section[str(path[-1])] = value
-    if isinstance(value, list):
-        layer.places.update(dict.fromkeys(_items(value, path), place))
+    section[last] = value
+    layer.places.update(dict.fromkeys(_items(value, path), place))
 
 
 def _items(value: Any, path: KeyPath) -> list[KeyPath]:

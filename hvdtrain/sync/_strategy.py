@@ -34,7 +34,9 @@ class Strategy(Protocol):
         ...
 
     def probe(self) -> float | None:
-        """Return the seconds of one plain synchronisation of gradient-sized tensors; None where nothing is synchronised."""
+        """Return the seconds of one plain synchronisation of gradient-sized tensors; None where nothing is
+        synchronised.
+        """
         ...
 
 

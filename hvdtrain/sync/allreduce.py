@@ -72,12 +72,19 @@ class AllReduce:
         for repeat in range(6):
             guard(self._hvd.barrier)
             start = time.perf_counter()
-            handles = [self._hvd.allreduce_async_(t, name=f"probe.{i}", op=self._hvd.Sum) for i, t in enumerate(tensors)]
-            for handle in handles:
-                guard(lambda handle=handle: self._hvd.synchronize(handle))
+            handles = [
+                self._hvd.allreduce_async_(t, name=f"probe.{i}", op=self._hvd.Sum) for i, t in enumerate(tensors)
+            ]
+            _wait(self._hvd, handles)
             if repeat:
                 seconds.append(time.perf_counter() - start)
         return sorted(seconds)[len(seconds) // 2]
+
+
+def _wait(hvd: Any, handles: list[int]) -> None:
+    from hvdtrain.world import guard
+
+    guard(lambda: [hvd.synchronize(handle) for handle in handles])
 
 
 def build(

@@ -16,8 +16,8 @@ Batch = dict[str, torch.Tensor]
 class Phase:
     """One update of one set of parameters.
 
-    A language model has one phase; a GAN has two. `trains` picks parameters by name; `loss` returns the sum of the losses
-    over the valid targets of a micro batch, a scalar tensor with its graph.
+    A language model has one phase; a GAN has two. `trains` picks parameters by name; `loss` returns the sum of the
+    losses over the valid targets of a micro batch, a scalar tensor with its graph.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Task(Protocol):
         ...
 
     def evaluate(self, model: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
-        """Return sums over a batch that `metrics` needs, as scalar tensors; sums of all batches and workers are added."""
+        """Return sums over a batch that `metrics` needs, as scalar tensors; all batches' and workers' are added."""
         ...
 
     def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:

@@ -53,7 +53,9 @@ class LanguageModeling:
         }
 
     def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Perplexity is exp of the mean loss; bits per byte is the loss in bits over the bytes that the targets stand for."""
+        """Perplexity is exp of the mean loss; bits per byte is the loss in bits over the bytes that the targets stand
+        for.
+        """
         loss = sums["nats"] / sums["tokens"]
         perplexity = math.exp(loss) if loss < 700 else math.inf
         return {

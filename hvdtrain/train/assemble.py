@@ -59,11 +59,9 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt) -> Assembly:
     number_format = together(world, lambda: precision.choose(config.precision, device))
     data = _prepared_alike(recipe, world)
     task = build_task(recipe.task, data)
-    model = build_model(recipe, data.tokenizer.vocab_size, device)
+    model = build_model(recipe, DataSpec(data.tokenizer.vocab_size, data.train.max_seq_len), device)
     world.broadcast_(model_tensors(model))
-    steps = total_steps(
-        config, batch, samples_an_epoch=len(data.train), targets_per_sample=task.targets_per_sample
-    )
+    steps = total_steps(config, batch, samples_an_epoch=len(data.train), targets_per_sample=task.targets_per_sample)
     loop = Loop(
         world=world,
         model=model,
@@ -82,14 +80,13 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt) -> Assembly:
         total_steps=steps,
     )
     parameters = sum(p.numel() for p in model.parameters())
-    flops = float(model.flops_per_token(recipe.data.max_seq_len))  # type: ignore[operator]
+    flops = float(model.flops_per_token(data.train.max_seq_len))  # type: ignore[operator]
     return Assembly(recipe, loop, data, batch, threads, parameters, flops)
 
 
-def build_model(recipe: Recipe, vocab_size: int, device: torch.device) -> torch.nn.Module:
+def build_model(recipe: Recipe, spec: DataSpec, device: torch.device) -> torch.nn.Module:
     """Build the recipe's model with weights that its seed determines, whatever ran before."""
     torch.manual_seed(recipe.seed)
-    spec = DataSpec(vocab_size=vocab_size, max_seq_len=recipe.data.max_seq_len)
     model: torch.nn.Module = registry.find("models", recipe.model.name).build(recipe.model, spec)
     return model.to(device)
 
@@ -135,9 +132,10 @@ def _phase_runs(recipe: Recipe, model: torch.nn.Module, task: Task, passes: int,
 def _loader(recipe: Recipe, data: PreparedData, batch: BatchPlan, world: World) -> Loader:
     """Only `epochs` ends the samples; steps and tokens are counted in whole batches."""
     epochs = recipe.train.epochs
+    partition: registry.RegisteredConfig = recipe.data.partition  # type: ignore[attr-defined]
     return Loader(
         data.train,
-        recipe.data.partition,
+        partition,
         seed=recipe.seed,
         global_batch_size=batch.global_batch_size,
         micro_batch_size=batch.micro_batch_size,

@@ -1,7 +1,7 @@
 """Checkpoints: a directory `step-N` that is complete or is not there.
 
-Tensors are safetensors, the rest is JSON and YAML, and `manifest.json` holds the SHA-256 of every other file. A checkpoint
-is written beside its place, synced to the disk and renamed; nothing in it is ever unpickled.
+Tensors are safetensors, the rest is JSON and YAML, and `manifest.json` holds the SHA-256 of every other file. A
+checkpoint is written beside its place, synced to the disk and renamed; nothing in it is ever unpickled.
 """
 
 from __future__ import annotations
@@ -170,7 +170,9 @@ def locate(path: Path) -> Path:
         if problems:
             raise CheckpointError(f"no whole checkpoint in {directory}:\n" + "\n".join(problems))
     what = "holds no checkpoint" if path.exists() else "does not exist"
-    raise CheckpointError(f"{path} {what}; expected a run directory or a checkpoint such as runs/NAME/checkpoints/step-100")
+    raise CheckpointError(
+        f"{path} {what}; expected a run directory or a checkpoint such as runs/NAME/checkpoints/step-100"
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:

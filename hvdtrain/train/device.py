@@ -30,7 +30,8 @@ def describe(device: torch.device) -> str:
 def set_threads(wanted: Literal["auto"] | int, world: World) -> int:
     """Give torch the worker's share of its host's cores, and return it.
 
-    A launcher may bind workers to cores (mpirun does): the cores of the host are then all that any of its workers may use.
+    A launcher may bind workers to cores (mpirun does): the cores of the host are then all that any of its workers may
+    use.
     """
     own = os.sched_getaffinity(0)
     everyone = world.gather([socket.gethostname(), sorted(own)])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def engine_environment(loaded: LoadedRecipe) -> dict[str, Knob]:
-    """Return the engine's knobs by environment variable; strategies without knobs of their own get what `auto` means."""
+    """Return the engine's knobs by environment variable; strategies without knobs get what `auto` means."""
     sync = loaded.recipe.sync
     return knobs(
         sync if isinstance(sync, Config) else Config(),

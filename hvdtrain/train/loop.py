@@ -1,7 +1,7 @@
 """The training loop: a generator that does one update of the parameters each time it is asked for the next.
 
-Every worker hands its share of the global batch's mean loss to backward, so that summing the gradients over workers gives
-the gradient of that mean, also where workers hold different numbers of targets.
+Every worker hands its share of the global batch's mean loss to backward, so that summing the gradients over workers
+gives the gradient of that mean, also where workers hold different numbers of targets.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Update:
-    """What one update did. `loss` is the mean over the valid targets of the global batch, of the last phase; `stop` says
-    that some worker was asked to stop."""
+    """What one update did. `loss` is the mean over the valid targets of the global batch, of the last phase; `stop`
+    says that some worker was asked to stop."""
 
     step: int
     loss: float
@@ -118,7 +118,7 @@ class Loop:
             self.stopwatch.mark("forward")
             if index == self.passes - 1:
                 pending = self._share(run, mine)
-            self.precision.scale(loss * factor).backward()
+            torch.autograd.backward(self.precision.scale(loss * factor))
             self.stopwatch.mark("backward")
         for _ in range(self.passes - len(batches)):
             _idle_pass(run.parameters)
@@ -133,7 +133,9 @@ class Loop:
         return Solo().start_sum(mine * self.world.size, "")
 
     def _apply(self, run: PhaseRun, lr: float, batches: Sequence[Batch], totals: torch.Tensor) -> float:
-        """Scale to the true number of targets, check, clip and step; return the gradient's global norm before clipping."""
+        """Scale to the true number of targets, check, clip and step; return the gradient's global norm before
+        clipping.
+        """
         optimizer = run.strategy.optimizer
         self.precision.unscale_(optimizer)
         gradients = [p.grad for p in run.parameters if p.grad is not None]
@@ -162,15 +164,19 @@ class Loop:
         raise NonFiniteError(f"step {self.step + 1}: non-finite {', '.join(named) or 'sum of the gradients'}")
 
     def _own_trouble(self, run: PhaseRun, batches: Sequence[Batch]) -> str:
-        """Say what is not finite in this worker's own share, computed once more, because the sum can't tell whose it was."""
+        """Say what is not finite in this worker's own share, computed once more, because the sum can't tell whose it
+        was.
+        """
         seed_step(self.seed, self.step, self.world.rank)
         for batch in batches:
             with self.precision.autocast():
                 loss = run.phase.loss(self.model, {name: tensor.to(self.device) for name, tensor in batch.items()})
             if not loss.isfinite():
                 return "loss"
-            gradients = torch.autograd.grad(loss, list(run.parameters), allow_unused=True)
-            if not all(g.isfinite().all() for g in gradients if g is not None):
+            gradients: tuple[torch.Tensor | None, ...] = torch.autograd.grad(
+                loss, list(run.parameters), allow_unused=True
+            )
+            if not all(bool(g.isfinite().all()) for g in gradients if g is not None):
                 return "gradient"
         return ""
 
@@ -183,10 +189,10 @@ class _Totals:
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Make this step's random numbers a function of seed, step and rank, so that there is no generator state to save."""
+    """Make a step's random numbers a function of seed, step and rank: there is no generator state to save."""
     torch.manual_seed(((seed * 1_000_003 + step) * 1_000_003 + rank) % 2**63)
 
 
 def _idle_pass(parameters: Sequence[torch.nn.Parameter]) -> None:
     """Run a backward pass that adds nothing: the engine counts passes, and all workers must do the same number."""
-    torch.stack([p.sum() for p in parameters]).sum().mul(0.0).backward()
+    torch.autograd.backward(torch.stack([p.sum() for p in parameters]).sum() * 0.0)

@@ -12,7 +12,7 @@ from hvdtrain.errors import SetupError
 
 @dataclass
 class Precision:
-    """A format, why it was chosen, and what computing in it needs. Parameters and optimizer state are always float32."""
+    """A format, why it was chosen, what computing in it needs. Parameters and optimizer state are always float32."""
 
     name: str
     reason: str
@@ -65,6 +65,13 @@ def _fast(device: torch.device) -> tuple[str, str]:
         if torch.cuda.get_device_capability(device) >= (8, 0):
             return "bf16", f"{name} has bf16 tensor cores"
         return "fp16", f"{name} has fp16 but no bf16 tensor cores"
-    if torch.cpu._is_amx_tile_supported():
-        return "bf16", "the CPU has AMX"
-    return "fp32", "the CPU has no AMX, without which bf16 gains little"
+    for feature, name in _FAST_BF16.items():
+        supported = getattr(torch.cpu, feature, None)
+        if supported is not None and supported():
+            return "bf16", f"the CPU has {name}"
+    return "fp32", "the CPU multiplies bf16 no faster"
+
+
+# Private to torch, which has no public name for them yet. Measured with avx512_bf16: a training step of a GPT of 5 M
+# parameters takes 1 / 1.6 of its time in fp32.
+_FAST_BF16 = {"_is_amx_tile_supported": "AMX", "_is_avx512_bf16_supported": "AVX512_BF16"}

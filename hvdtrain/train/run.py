@@ -11,7 +11,6 @@ from hvdtrain import world as worlds
 from hvdtrain.errors import NonFiniteError
 from hvdtrain.metrics.records import (
     CheckpointRecord,
-    EndRecord,
     EvalRecord,
     Record,
     ResizeRecord,
@@ -136,19 +135,17 @@ class Run:
         request = self._loop.task.sample_request()
         if request is None:
             return
-        with self._loop.precision.autocast():
-            pieces = generate(
-                self._loop.model,
-                self._assembly.data.tokenizer,
-                request.prompt,
-                max_new_tokens=request.max_new_tokens,
-                temperature=request.temperature,
-                top_k=request.top_k,
-                top_p=None,
-                seed=self._assembly.recipe.seed,
-                device=self._loop.device,
-            )
-            yield SampleRecord(step=self._loop.step, prompt=request.prompt, text="".join(pieces))
+        pieces = generate(
+            self._loop.model,
+            self._assembly.data.tokenizer,
+            request.prompt,
+            max_new_tokens=request.max_new_tokens,
+            temperature=request.temperature,
+            top_k=request.top_k,
+            seed=self._assembly.recipe.seed,
+            device=self._loop.device,
+        )
+        yield SampleRecord(step=self._loop.step, prompt=request.prompt, text="".join(pieces))
 
     def _save(self) -> Iterator[CheckpointRecord]:
         snapshot = state.take(

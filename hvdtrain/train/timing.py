@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ class Stopwatch:
     def _now(self) -> Any:
         if not self._on_gpu:
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
 
@@ -43,7 +44,7 @@ class Stopwatch:
         self._open = False
 
     def drain(self) -> list[dict[str, float]]:
-        """Return the times of the finished steps since the last call, as `metrics.timing.StepTimes`, and forget them."""
+        """Return the times of the steps finished since the last call, as `metrics.timing.StepTimes`."""
         if self._on_gpu:
             torch.cuda.synchronize()
         finished = [step for step in self._steps if step[-1][0] == "end"]
@@ -52,7 +53,7 @@ class Stopwatch:
 
     def _times(self, step: list[tuple[str, Any]], previous: list[tuple[str, Any]] | None) -> dict[str, float]:
         times = dict.fromkeys(("data", "forward", "backward", "wait", "optimizer"), 0.0)
-        for (_, before), (part, after) in zip(step, step[1:], strict=False):
+        for (_, before), (part, after) in pairwise(step):
             if part in times:
                 times[part] += self._seconds(before, after)
         times["step"] = self._seconds(step[0][1], step[-1][1])

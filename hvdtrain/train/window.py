@@ -27,7 +27,8 @@ class Counts:
 class Window:
     """Collects updates; `close` makes the record of them.
 
-    The rates are the samples and tokens of all workers in the window over the wall time of its steps, the slowest worker's.
+    The rates are the samples and tokens of all workers in the window over the wall time of its steps, the slowest
+    worker's.
     """
 
     def __init__(self, world: World, loop: Loop) -> None:

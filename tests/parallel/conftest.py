@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def horovodrun(tmp_path: Path) -> Horovodrun:
-    """Return a function that runs `python ARGUMENTS` on n Gloo workers of one thread and returns the finished process."""
+    """Return a function that runs `python ARGUMENTS` on n Gloo workers and returns the finished process."""
     pytest.importorskip("horovod.torch", reason="Horovod is not installed")
 
     def run(

@@ -1,4 +1,6 @@
-"""The gradient of n workers is that of the mean over all valid targets of the global batch, for every way to all-reduce."""
+"""The gradient of n workers is that of the mean over all valid targets of the global batch, for every way to
+all-reduce.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-# float32 sums in another order differ by a few units in the last place of the largest term; four updates stay below 1e-6.
+# float32 sums in another order differ by a few units in the last place of the largest term; four updates stay below
+# 1e-6.
 EXACT = 1e-6
 # float16 on the wire keeps 11 bits: 2^-11 relative, of gradients below 0.5, times a learning rate of 0.05.
 HALF = 1e-3
@@ -27,5 +30,7 @@ HALF = 1e-3
 def test_updates_equal_plain_torch_on_the_whole_batch(
     horovodrun, workers_folder: Path, workers: int, knobs: dict[str, object], tolerance: float
 ) -> None:
-    finished = horovodrun(workers, workers_folder / "gradients.py", json.dumps({"name": "allreduce", **knobs}), tolerance)
+    finished = horovodrun(
+        workers, workers_folder / "gradients.py", json.dumps({"name": "allreduce", **knobs}), tolerance
+    )
     assert finished.stdout.count("updates agree on worker") == workers

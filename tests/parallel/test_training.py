@@ -46,9 +46,10 @@ def test_workers_compute_what_one_would(
     output = tmp_path / "together"
     train(horovodrun, workers, small_recipe, output)
     expected, found = records(alone, "step"), records(output, "step")
-    # float32: the gradient's sum is made in another order, a relative error of about n x 2^-24 an update; AdamW divides by
-    # the root of its second moment, which keeps relative errors but not those of gradients near zero. After 20 updates of
-    # a rate of 3e-3 the losses differ in the sixth digit, and a weight by less than 1e-4, a thirtieth of one update.
+    # float32: the gradient's sum is made in another order, a relative error of about n x 2^-24 an update; AdamW
+    # divides by the root of its second moment, which keeps relative errors but not those of gradients near zero. After
+    # 20 updates of a rate of 3e-3 the losses differ in the sixth digit, and a weight by less than 1e-4, a thirtieth of
+    # one update.
     assert [r["loss"] for r in found] == pytest.approx([r["loss"] for r in expected], rel=1e-5)
     assert [r["tokens"] for r in found] == [r["tokens"] for r in expected]
     for name, tensor in weights(alone).items():
@@ -67,7 +68,7 @@ def test_the_parts_of_a_step_sum_to_it(horovodrun, small_recipe: Path, tmp_path:
 
 
 def test_epochs_end_raggedly_and_lose_nothing(horovodrun, small_recipe: Path, tmp_path: Path) -> None:
-    """Five samples more than whole batches: with three workers of two samples a pass, one worker has none at the end."""
+    """With three workers of two samples a pass, one worker has none at the end."""
     output = tmp_path / "run"
     train(horovodrun, 3, small_recipe, output, "train.max_steps=null", "train.epochs=1", "train.log_interval=50")
     [start], last = records(output, "start"), records(output, "step")[-1]
@@ -78,7 +79,7 @@ def test_epochs_end_raggedly_and_lose_nothing(horovodrun, small_recipe: Path, tm
 
 
 def test_stopped_and_resumed_equals_uninterrupted(horovodrun, small_recipe: Path, tmp_path: Path) -> None:
-    """SIGTERM to the job, as a cluster sends it: the workers agree on a step, save, and go on from there bit for bit."""
+    """SIGTERM, as a cluster sends it: the workers agree on a step, save, and go on from there bit for bit."""
     settings = ["train.deterministic=true", "train.max_steps=400", "train.log_interval=5", "train.eval_interval=0"]
     train(horovodrun, 2, small_recipe, tmp_path / "whole", *settings)
     broken = tmp_path / "broken"

@@ -1,4 +1,4 @@
-"""The import rule, the registry, and what may not be imported: the table in CONTRIBUTING.md, held by walking the code."""
+"""The import rule of CONTRIBUTING.md, the registry, and what may not be imported, held by walking the code."""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ def test_only_world_and_sync_import_horovod() -> None:
 
 def test_nothing_is_unpickled() -> None:
     for path in files():
-        assert not {"pickle", "cloudpickle", "dill", "marshal", "shelve"} & {n.split(".")[0] for n in imported(path)}, path
+        assert not {"pickle", "cloudpickle", "dill", "marshal", "shelve"} & {n.split(".")[0] for n in imported(path)}, (
+            path
+        )
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 assert (node.value.id, node.attr) not in {("torch", "load"), ("hvd", "broadcast_object")}, path

@@ -30,7 +30,9 @@ tolerance = float(sys.argv[2])
 world = worlds.start({"HOROVOD_CYCLE_TIME": "1"})
 torch.manual_seed(0)
 device = torch.device("cpu")
-model = torch.nn.Sequential(torch.nn.Embedding(11, 8), torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, CLASSES))
+model = torch.nn.Sequential(
+    torch.nn.Embedding(11, 8), torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, CLASSES)
+)
 reference = copy.deepcopy(model)
 
 
@@ -107,7 +109,9 @@ for step, update in enumerate(loop.updates()):
     (loss * (world.size if config.op == "sum" else 1)).backward()
     norm = torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.5)
     optimizer.step()
-    torch.testing.assert_close(torch.tensor(update.loss), loss.detach(), rtol=tolerance, atol=tolerance, check_dtype=False)
+    torch.testing.assert_close(
+        torch.tensor(update.loss), loss.detach(), rtol=tolerance, atol=tolerance, check_dtype=False
+    )
     torch.testing.assert_close(torch.tensor(update.grad_norm), norm, rtol=tolerance, atol=tolerance)
     assert update.targets == int((whole["targets"] != -100).sum())
     for mine, theirs in zip(model.parameters(), reference.parameters(), strict=True):

@@ -1,6 +1,7 @@
 """`hvdtrain train` with a fault planted: FAULT RANK STEP, then the command's arguments.
 
-raise: that worker raises an exception of no expected kind; nan: its loss is not a number; refuse: a data error of its own.
+raise: that worker raises an exception of no expected kind; nan: its loss is not a number; refuse: a data error of its
+own.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from hvdtrain.cli import generate as command
 from hvdtrain.errors import UserError
-from hvdtrain.train import checkpoint, generation
+from hvdtrain.train import generation, opening
 
 CALLS: list[dict[str, object]] = []
 
@@ -29,7 +29,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
         CALLS.append({"tokenizer": tokenizer, "prompt": prompt} | options)
         return ["to ", "b\u00e9"]
 
-    monkeypatch.setattr(checkpoint, "open_model", open_model, raising=False)
+    monkeypatch.setattr(opening, "open_model", open_model)
     monkeypatch.setattr(generation, "generate", generate)
     app = typer.Typer()
     app.command()(command.generate)

@@ -113,7 +113,10 @@ def test_training_is_repeatable_and_needs_no_text_at_once() -> None:
         ("{", "it is not JSON"),
         ("[]", "it has no format"),
         ('{"format": "other"}', "it has no format"),
-        ('{"format": "hvdtrain-tokenizer-1", "name": "bpee"}', r"of kind 'bpee' \(known: bpe, bytes\); did you mean 'bpe'"),
+        (
+            '{"format": "hvdtrain-tokenizer-1", "name": "bpee"}',
+            r"of kind 'bpee' \(known: bpe, bytes\); did you mean 'bpe'",
+        ),
         ('{"format": "hvdtrain-tokenizer-1", "name": "bpe"}', "its BPE model is damaged"),
         ('{"format": "hvdtrain-tokenizer-1", "name": "bpe", "engine": {"model": 3}}', "its BPE model is damaged"),
     ],

@@ -22,7 +22,7 @@ def test_without_a_global_batch_it_grows_with_the_workers() -> None:
 
 
 def test_a_batch_that_does_not_divide_names_the_nearest_that_do() -> None:
-    with pytest.raises(RecipeError, match="train.global_batch_size=32 or 64, or train.micro_batch_size=6") as raised:
+    with pytest.raises(RecipeError, match=r"train.global_batch_size=32 or 64, or train.micro_batch_size=6") as raised:
         plan_batch(TrainConfig(micro_batch_size=8, global_batch_size=48, max_steps=1), 4)
     assert "48: not a multiple of 32" in str(raised.value)
 

@@ -6,7 +6,9 @@ from hvdtrain.sync._engine import knobs
 from hvdtrain.sync.allreduce import Config
 
 
-def chosen(config: Config, origins=None, environment=None, on_gpu=False, deterministic=False) -> dict[str, tuple[str, str]]:
+def chosen(
+    config: Config, origins=None, environment=None, on_gpu=False, deterministic=False
+) -> dict[str, tuple[str, str]]:
     found = knobs(
         config, origins=origins or {}, environment=environment or {}, on_gpu=on_gpu, deterministic=deterministic
     )

@@ -49,7 +49,9 @@ def test_only_the_last_are_kept(tmp_path: Path) -> None:
     assert [step for step, _ in checkpoint.found(tmp_path)] == [100, 20]
 
 
-@pytest.mark.parametrize("victim", ["model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json", "recipe.yaml"])
+@pytest.mark.parametrize(
+    "victim", ["model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json", "recipe.yaml"]
+)
 def test_a_damaged_file_is_found_and_the_older_checkpoint_wins(tmp_path: Path, victim: str) -> None:
     for step in (1, 2):
         writer(tmp_path).save(snapshot(step))
@@ -83,7 +85,9 @@ def test_a_manifest_cannot_point_outside(tmp_path: Path) -> None:
         checkpoint.verify(tmp_path / "step-2")
 
 
-def test_a_failed_write_leaves_the_older_checkpoint_and_no_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_older_checkpoint_and_no_remains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writer(tmp_path).save(snapshot(1))
 
     def full(*args: object) -> None:
