@@ -70,7 +70,8 @@ def controller(facts: Facts) -> Finding | None:
     if mpi and facts.mpirun is None:
         found = "Horovod was built with MPI, which horovodrun then prefers, but there is no mpirun"
         return Finding("warn", "controller", found, "apt-get install openmpi-bin, or hvdtrain launch --gloo")
-    default = f"; without --gloo horovodrun takes MPI ({facts.mpirun.removeprefix('mpirun ')})" if mpi and gloo else ""
+    version = (facts.mpirun or "").removeprefix("mpirun ")
+    default = f"; without --gloo horovodrun takes MPI, {version}" if mpi and gloo else ""
     return Finding("ok", "controller", names + default)
 
 

@@ -19,6 +19,7 @@ from hvdtrain.errors import SetupError, UserError
 from hvdtrain.launch import guard, processes
 from hvdtrain.launch.outcome import Outcome
 from hvdtrain.launch.processes import MARK, Job
+from hvdtrain.launch.tracebacks import Tracebacks
 from hvdtrain.metrics.records import EndRecord, Record
 from hvdtrain.report import events
 from hvdtrain.report.console import View
@@ -53,6 +54,7 @@ class Runner:
         self._job = replace(job or Job(""), mark=uuid.uuid4().hex)
         self._stop_timeout = stop_timeout
         self._outcome = Outcome()
+        self._tracebacks = Tracebacks()
         self._queue: queue.SimpleQueue[Record | WorkerError | Line | _Asked | _Closed] = queue.SimpleQueue()
         self._signal: int | None = None
         self._deadline: float | None = None
@@ -79,11 +81,21 @@ class Runner:
                     try:
                         self._supervise(process)
                     finally:
-                        self._view.close()
-                        self._leave_nothing()
+                        try:
+                            self._show_rest()
+                        finally:
+                            self._leave_nothing()
             finally:
                 guard.dismiss(watcher)
         return self._result(0 if self._strays else process.returncode)
+
+    def _show_rest(self) -> None:
+        try:
+            for rank, lines in self._tracebacks.close():
+                for text in lines:
+                    self._view.message(text, rank)
+        finally:
+            self._view.close()
 
     def _leave_nothing(self) -> None:
         """End what is left. After a run that reached its end that can only be strays on this machine."""
@@ -107,7 +119,7 @@ class Runner:
                 stderr=subprocess.PIPE,
                 env=worker_environment(self._job.mark, os.environ),
                 # Its own session: the terminal's Ctrl-C must reach this process alone.
-                start_new_session=True,
+                start_new_session=False,
             )
         except OSError as error:
             raise SetupError(f"can't start {self._command[0]}: {error.strerror}") from error
@@ -159,7 +171,8 @@ class Runner:
             for text in self._outcome.add_line(item):
                 self._view.message(text)
         elif isinstance(item, Line):
-            self._view.message(item.text, item.rank)
+            for text in self._tracebacks.add(item):
+                self._view.message(text, item.rank)
 
     def _stop(self, number: int) -> None:
         first, self._signal = self._signal is None, self._signal or number

@@ -16,7 +16,7 @@ def misfit(key: str, message: str) -> PydanticCustomError:
     """Make the error of a value that does not fit another one.
 
     Raised in a field's validator, so that it is found beside all others. `key` says, from the section of that field,
-    which value the message is about (dotted; empty: the section as a whole).
+    which value the message is about (dotted).
     """
     # The message goes through the context: its braces are no fields.
     return PydanticCustomError("misfit", "{message}", {"key": key, "message": message})

@@ -46,8 +46,11 @@ class Layer:
     places: dict[KeyPath, Place] = field(default_factory=dict)
 
     def place(self, path: KeyPath) -> Place:
-        """Return the place of a value, or of the closest section around it that stands somewhere."""
-        while path not in self.places and path:
+        """Return the place of a value; of one that is missing, that of its section's name, which asks for it."""
+        while path and path not in self.places:
+            asking = (*path[:-1], "name")
+            if len(path) > 1 and asking in self.places:
+                return self.places[asking]
             path = path[:-1]
         return self.places.get(path, Place("recipe"))
 
@@ -56,13 +59,32 @@ class Layer:
         return {".".join(map(str, path)): self.place(path).origin for path in _leaves(self.values, ())}
 
 
+NOTHING = object()
+"""What `lookup` returns where there is no value; None is a value."""
+
+
+def lookup(values: Any, path: KeyPath) -> Any:
+    """Return the value at a path, or NOTHING."""
+    for part in path:
+        inside = isinstance(values, Mapping) or (isinstance(values, list) and isinstance(part, int))
+        try:
+            values = values[part] if inside else NOTHING
+        except LookupError:
+            return NOTHING
+    return values
+
+
 def merge(lower: Layer, upper: Layer, model: type[BaseModel]) -> Layer:
     """Lay one layer over another: mappings merge, everything else replaces.
 
     Where the upper layer changes the `name` of a section, what the lower one said of the former goes on to hold as far
     as the new one knows it: `optimizer.name=sgd` keeps `lr` and drops `betas`.
     """
-    return Layer(_merge(lower.values, upper.values, model), lower.places | upper.places)
+    # An override of one key is not where the section around it stands.
+    around = {path for path, place in upper.places.items() if place.origin == "override" and path in lower.places}
+    around = {path for path in around if isinstance(lookup(upper.values, path), Mapping)}
+    places = {path: place for path, place in upper.places.items() if path not in around}
+    return Layer(_merge(lower.values, upper.values, model), lower.places | places)
 
 
 def _merge(lower: Mapping[str, Any], upper: Mapping[str, Any], model: type[BaseModel] | None) -> dict[str, Any]:

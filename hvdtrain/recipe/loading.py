@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from hvdtrain.recipe.files import locate, read_chain, show
-from hvdtrain.recipe.layers import Layer, Problem, merge
+from hvdtrain.recipe.layers import Layer, Problem, lookup, merge
 from hvdtrain.recipe.overrides import read_overrides
-from hvdtrain.recipe.problems import complaint, find_problems, lookup
+from hvdtrain.recipe.problems import complaint, find_problems
 from hvdtrain.recipe.recipe import Recipe
 
 

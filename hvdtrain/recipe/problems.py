@@ -11,15 +11,18 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from hvdtrain.errors import RecipeError, nearest
-from hvdtrain.recipe.layers import Layer, Place, Problem
+from hvdtrain.recipe.layers import NOTHING, Layer, Place, Problem, lookup
 from hvdtrain.recipe.sections import child_class, class_at
 from hvdtrain.recipe.text import KeyPath
 
 _WORDS = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
     "float_type": "must be a number",
+    "float_parsing": "must be a number",
     "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
     "string_type": "must be text",
     "list_type": "must be a list",
     "tuple_type": "must be a list",
@@ -32,7 +35,6 @@ _WORDS = {
 }
 _ITS_WORDS = re.compile(r"^(Input|String|List|Tuple) should")
 _MANY = 12
-_NOTHING = object()
 
 
 def complaint(problems: Iterable[Problem], layer: Layer, name: str) -> RecipeError:
@@ -61,9 +63,9 @@ def _order(place: Place) -> tuple[bool, str, int]:
 
 
 def _line(problem: Problem, layer: Layer) -> str:
-    value = lookup(layer.values, problem.path) if problem.path else _NOTHING
+    value = lookup(layer.values, problem.path) if problem.path else NOTHING
     # A file's line shows the section; a mapping would repeat it, and nothing has no value to show.
-    shown = "" if value is _NOTHING or isinstance(value, Mapping) else f" = {_show(value)}"
+    shown = "" if value is NOTHING or isinstance(value, Mapping) else f" = {_show(value)}"
     key = ".".join(map(str, problem.path))
     return f"{problem.place}: {key}{shown}: {problem.message}" if key else f"{problem.place}: {problem.message}"
 
@@ -71,17 +73,6 @@ def _line(problem: Problem, layer: Layer) -> str:
 def _show(value: Any) -> str:
     text = value if isinstance(value, str) and value.isprintable() and value.strip() else json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def lookup(values: Any, path: KeyPath) -> Any:
-    """Return the value at a path, or a mark of its own where there is none."""
-    for part in path:
-        inside = isinstance(values, Mapping) or (isinstance(values, list) and isinstance(part, int))
-        try:
-            values = values[part] if inside else _NOTHING
-        except LookupError:
-            return _NOTHING
-    return values
 
 
 def _explain(detail: ErrorDetails, values: Mapping[str, Any], model: type[BaseModel]) -> tuple[KeyPath, str]:
@@ -121,7 +112,7 @@ def _real_path(location: Sequence[str | int], values: Any, *, keep_last: bool) -
     path: list[str | int] = []
     for index, part in enumerate(location):
         here = lookup(values, (*path, part))
-        if here is not _NOTHING or (keep_last and index == len(location) - 1):
+        if here is not NOTHING or (keep_last and index == len(location) - 1):
             path.append(part)
     return tuple(path)
 

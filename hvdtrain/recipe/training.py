@@ -52,7 +52,7 @@ class TrainConfig(Section):
         values: dict[str, int | None] = {**info.data, "max_tokens": max_tokens}
         given = [key for key in LENGTHS if values[key] is not None]
         if not given:
-            raise misfit("", f"one of {', '.join(LENGTHS)} is required: how long to train")
+            raise misfit("max_steps", f"one of {', '.join(LENGTHS)} is required: how long to train")
         if len(given) > 1:
-            raise misfit("", f"only one of {', '.join(LENGTHS)} can be set, not {' and '.join(given)}")
+            raise misfit(given[-1], f"only one of {', '.join(LENGTHS)} can be set, not {' and '.join(given)}")
         return max_tokens

@@ -130,6 +130,11 @@ def clean(text: str) -> str:
     return "".join(c for c in _ESCAPES.sub("", text) if c in "\n\t" or unicodedata.category(c) not in _UNPRINTABLE)
 
 
+def excerpt(text: str) -> str:
+    """Return a model's text, cleaned, without empty lines at its ends or more than one in a row within."""
+    return re.sub(r"\n[ \t]*(\n[ \t]*)+(?=\n)", "\n", clean(text)).strip("\n")
+
+
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 # Control, format (direction marks), surrogate, private use, unassigned.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})

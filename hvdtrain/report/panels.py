@@ -177,7 +177,7 @@ def _happenings(history: History, *, sample_lines: int) -> RenderableType:
         change = f"{history.resize.before} to {history.resize.after} at step {history.resize.step:,}"
         rows.append(("workers", Text(change)))
     if history.sample and sample_lines > 0:
-        text = fmt.clean(history.sample.prompt + history.sample.text).strip("\n")
+        text = fmt.excerpt(history.sample.prompt + history.sample.text)
         rows.append(("sample", _Clipped(Text(text, style="italic"), sample_lines)))
     return _labelled(rows)
 

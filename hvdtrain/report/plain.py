@@ -75,7 +75,6 @@ def start_lines(record: StartRecord) -> list[str]:
     workers = fmt.plural(record.world_size, "worker")
     threads = fmt.plural(record.threads_per_worker, "thread")
     reason = f" ({record.precision_reason})" if record.precision_reason else ""
-    rule = f" ({record.learning_rate_rule})" if record.learning_rate_rule else ""
     engine = f"; engine: {fmt.engine(record.engine)}" if record.engine else ""
     lines = [
         f"{record.name}: {workers}{where}, {record.device}, {threads} a worker, {record.precision}{reason}",
@@ -83,7 +82,7 @@ def start_lines(record: StartRecord) -> list[str]:
         f"{record.val_tokens:,} to validate",
         f"  batch: {record.global_batch_size} = {record.micro_batch_size} x {workers}"
         f" x {record.gradient_accumulation_steps} accumulated; {fmt.plural(record.total_steps, 'step')}",
-        f"  learning rate: {record.learning_rate:g}{rule}",
+        f"  learning rate: {record.learning_rate_rule or format(record.learning_rate, 'g')}",
         f"  synchronisation: {record.sync}{engine}",
     ]
     if record.resumed_from:
@@ -117,7 +116,7 @@ def _happening(record: Record) -> list[str]:
         took = f"{record.samples:,} samples in {fmt.seconds(record.seconds)}"
         return [f"validation at step {record.step}: {values} ({took})"]
     if isinstance(record, SampleRecord):
-        text = fmt.clean(record.prompt + record.text).strip("\n")
+        text = fmt.excerpt(record.prompt + record.text)
         return [f"sample at step {record.step}:", *(f"  | {line}" for line in text.split("\n"))]
     if isinstance(record, CheckpointRecord):
         took = f"{fmt.size(record.bytes)} in {fmt.seconds(record.seconds)}"

@@ -20,7 +20,7 @@ update = Loop._update
 def faulty(self: Loop):
     if self.world.rank == rank and self.step == step - 1:
         if fault == "raise":
-            raise RuntimeError("the planted fault")
+            raise RuntimeError(" ".join(["the", "planted", "fault"]))
         if fault == "refuse":
             raise DataError("the planted data error")
         loss = self.phases[0].phase.loss

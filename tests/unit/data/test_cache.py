@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,10 +137,8 @@ def test_a_killed_builder_does_not_keep_others_out(tmp_path: Path) -> None:
     assert victim.stdout.readline() == "building\n"
     os.kill(victim.pid, signal.SIGKILL)
     victim.communicate()
-    began = time.monotonic()
     heir = ask(tmp_path / "entry", 0)
     assert heir.communicate(timeout=30)[0].startswith("building\ngot")
-    assert time.monotonic() - began < 30
     assert sorted(path.name for path in tmp_path.iterdir()) == ["entry", "entry.lock"]
 
 
@@ -157,7 +154,7 @@ def test_a_read_only_cache_serves_what_it_has(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     try:
         assert cache.ensure(tmp_path / "entry", Builder()) == {"built": 1}
-        with pytest.raises(DataError, match="cannot write to the cache at .*Permission denied"):
+        with pytest.raises(DataError, match=r"cannot write to the cache at .*Permission denied"):
             cache.ensure(tmp_path / "other", Builder())
     finally:
         tmp_path.chmod(0o755)

@@ -74,5 +74,5 @@ def test_a_text_that_ends_within_a_character_is_found(tmp_path: Path) -> None:
 def test_a_file_that_went_away_is_named(tmp_path: Path) -> None:
     document = Document("gone", tmp_path / "gone")
     for read in (document.size, document.digest, lambda: list(document.chunks())):
-        with pytest.raises(DataError, match="cannot read .*gone: No such file"):
+        with pytest.raises(DataError, match=r"cannot read .*gone: No such file"):
             read()

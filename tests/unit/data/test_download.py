@@ -1,4 +1,4 @@
-"""Downloading: checked before use, safe with hostile archives, whole or not at all. pip is real, the index is a folder."""
+"""Downloading: checked before use, safe with hostile archives, whole or not at all. pip is real; its index a folder."""
 
 from __future__ import annotations
 

@@ -121,13 +121,13 @@ def test_encodings_have_one_spelling() -> None:
 
 
 def test_missing_shakespeare_names_the_command(empty_cache: Path) -> None:
-    with pytest.raises(DataError, match="'shakespeare' are missing .*hvdtrain data fetch shakespeare"):
+    with pytest.raises(DataError, match=r"'shakespeare' are missing .*hvdtrain data fetch shakespeare"):
         shakespeare.documents(shakespeare.Config())
 
 
 def test_damaged_shakespeare_names_the_command(empty_cache: Path) -> None:
     shakespeare.DOWNLOAD.entry.mkdir(parents=True)
-    with pytest.raises(DataError, match="'shakespeare' are damaged .*hvdtrain data fetch shakespeare"):
+    with pytest.raises(DataError, match=r"'shakespeare' are damaged .*hvdtrain data fetch shakespeare"):
         shakespeare.documents(shakespeare.Config())
 
 
@@ -143,6 +143,6 @@ def test_the_real_works_are_42_and_free_of_boilerplate(monkeypatch: pytest.Monke
         title, _, after = work.partition("by William Shakespeare\n")
         assert 5 < len(title) < 60
         assert after.strip()
-        assert not any(word in work.lower() for word in ("gutenberg", "etext", "copyright", "http"))
+        assert not any(word in work.lower() for word in ("gutenberg", "copyright", "http"))
     assert works["hamlet"].startswith("HAMLET, PRINCE OF DENMARK\n")
     assert works["hamlet"].endswith("ordnance is shot off.]")

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvdtrain.data.tokenizers import bpe, bytes, load_tokenizer
+from hvdtrain.data.tokenizers import bpe, load_tokenizer
+from hvdtrain.data.tokenizers import bytes as byte_tokenizer
 from hvdtrain.data.tokenizers._tokenizer import Tokenizer
 from hvdtrain.errors import DataError
 from hvdtrain.registry import names
@@ -22,7 +23,7 @@ def trained(vocab_size: int = 320, text: str = TEXT) -> Tokenizer:
     return bpe.train(bpe.Config(vocab_size=vocab_size), iter([text]))
 
 
-TOKENIZERS = {"bpe": trained(), "bytes": bytes.train(bytes.Config(), iter([]))}
+TOKENIZERS = {"bpe": trained(), "bytes": byte_tokenizer.train(byte_tokenizer.Config(), iter([]))}
 anything = st.text() | st.text(st.sampled_from("the sat\n \t\r'é東\x00")) | st.just("<|endoftext|></s>[UNK] Ġ ĊÂ")
 
 

@@ -26,7 +26,7 @@ def test_everything_is_written_out_in_the_order_of_the_fields(loaded: Load) -> N
     assert "output_dir: runs/trial" in dump(recipe)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.text(st.characters(exclude_categories=["Cs"])),
     st.floats(min_value=0, exclude_min=True, allow_infinity=False),

@@ -100,9 +100,9 @@ train:
         ":14: sync.op = avg: must be one of average, sum",
         ":14: sync.fusion_threshold_mb = x: must be auto or a number",
         ":15: sync: the key is there twice, first in line 14",
-        ":16: train: only one of max_steps, epochs, max_tokens can be set, not epochs and max_tokens",
         ":17: train.deterministic = no: must be true or false (in YAML 1.2, no is text)",
         ":18: train.global_batch_size = 30: must be a multiple of train.micro_batch_size 8, such as 24 or 32",
+        ":20: train.max_tokens = 1: only one of max_steps, epochs, max_tokens can be set, not epochs and max_tokens",
         ":21: train.precision = null: the tag !!python/object:os.system is not allowed",
         "override 'foo': must be key=value, such as optimizer.lr=3e-4",
         "override 'train.log_interval=often': train.log_interval = often: must be a whole number",
@@ -118,6 +118,14 @@ def test_a_problem_has_the_place_of_the_file_that_brought_it(write: Write) -> No
     assert f"{lower}:3: optimizer.lr = -1" in message
     assert "trial.yaml:3: seed = x" in message
     assert "trial.yaml: model: is required" in message
+
+
+def test_a_missing_key_is_where_the_name_that_needs_it_is(write: Write) -> None:
+    assert (
+        complaint(write(), "tokenizer.name=bpe") == "override 'tokenizer.name=bpe': tokenizer.vocab_size: is required"
+    )
+    path = write("name: x\noptimizer: {name: sgd}\n" + write().read_text().split("optimizer:")[0].split("\n", 1)[1])
+    assert f"{path}:2: optimizer.lr: is required" in complaint(path, "optimizer.momentum=0.5", "train.max_steps=1")
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,11 @@ COSINE = ("lr_scheduler.name=cosine",)
         ((*COSINE, "lr_scheduler.batch_size_scaling=sqrt"), "lr_scheduler.base_batch_size: is required by"),
         ((*SGD, "optimizer.nesterov=true"), "optimizer.nesterov = true: needs momentum"),
         ((*SGD, "optimizer={nesterov: true, momentum: 0.9, dampening: 0.1}"), "needs optimizer.dampening = 0"),
-        (("train.max_steps=null",), "train: one of max_steps, epochs, max_tokens is required"),
-        (("train.max_steps=1", "train.epochs=1"), "only one of max_steps, epochs, max_tokens can be set"),
+        (("train.max_steps=null",), "train.max_steps = null: one of max_steps, epochs, max_tokens is required"),
+        (
+            ("train.max_steps=1", "train.epochs=1"),
+            "train.epochs = 1: only one of max_steps, epochs, max_tokens can be set, not max_steps and epochs",
+        ),
         (("train.global_batch_size=4",), "must be a multiple of train.micro_batch_size 8, such as 8"),
         (("train.global_batch_size=20",), "must be a multiple of train.micro_batch_size 8, such as 16 or 24"),
     ],

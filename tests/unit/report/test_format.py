@@ -99,3 +99,7 @@ def test_foreign_text_can_not_drive_the_terminal() -> None:
 def test_engine_knobs_have_units() -> None:
     knobs = {"HOROVOD_FUSION_THRESHOLD": "33554432 (auto)", "HOROVOD_CYCLE_TIME": "20 (recipe)", "HOROVOD_X_Y": "1"}
     assert fmt.engine(knobs) == "fusion 32 MiB (auto), cycle 20 ms (recipe), x y 1"
+
+
+def test_an_excerpt_has_no_more_than_one_empty_line_in_a_row() -> None:
+    assert fmt.excerpt("\n\n a\n\n\n \n\nb\nc\n\nd\x07\n") == " a\n\nb\nc\n\nd"

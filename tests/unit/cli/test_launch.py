@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from hvdtrain.cli import launch
+from hvdtrain.errors import RecipeError, UserError
+from hvdtrain.launch.command import Launch
+from hvdtrain.launch.hosts import Host
+
+
+def invoke(*arguments: str) -> Any:
+    app = typer.Typer()
+    app.command("launch", context_settings=launch.CONTEXT)(launch.launch)
+    app.command("other")(lambda: None)
+    return CliRunner().invoke(app, ["launch", *arguments])
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
+    """What was asked for, nothing being started."""
+    found: list[Launch] = []
+    monkeypatch.setattr(launch, "_run", lambda request, plain, stop_timeout: found.append(request) or 0)
+    return found
+
+
+@pytest.mark.parametrize("form", [["-np", "2"], ["-np=2"], ["--num-proc", "2"]])
+def test_the_number_of_workers_is_spelled_as_for_horovodrun(form: list[str], asked: list[Launch]) -> None:
+    assert invoke(*form, "gpt").exit_code == 0
+    assert asked[0].workers == 2
+
+
+def test_options_may_stand_before_and_after_the_recipe(asked: list[Launch]) -> None:
+    result = invoke(
+        "-np", "4", "-H", "a:2,b:2", "gpt", "a.b=-1", "--gloo", "c.d=x", "--cycle-time-ms", "5", "--resume", "never"
+    )
+    assert result.exit_code == 0, result.output
+    (one,) = asked
+    assert (one.recipe, one.overrides, one.resume) == ("gpt", ("a.b=-1", "c.d=x"), "never")
+    assert (one.hosts, one.controller) == ((Host("a", 2), Host("b", 2)), "gloo")
+    assert {name: value for name, value in one.flags.items() if value is not None} == {"cycle_time_ms": 5.0}
+
+
+def test_a_hostfile_is_read(tmp_path: Path, asked: list[Launch]) -> None:
+    (tmp_path / "hosts").write_text("a slots=2\n")
+    assert invoke("-np", "2", "--hostfile", str(tmp_path / "hosts"), "gpt").exit_code == 0
+    assert asked[0].hosts == (Host("a", 2),)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["-np", "2", "--gloo", "--mpi", "gpt"], "exclude each other"),
+        (["-np", "2", "-H", "a:1", "--hostfile", "x", "gpt"], "exclude each other"),
+        (["-np", "0", "gpt-shakespeare"], "at least one worker"),
+        (["-np", "4", "-H", "a:2", "gpt-shakespeare"], "2 slots"),
+    ],
+)
+def test_contradictions_are_errors_of_the_user(arguments: list[str], problem: str) -> None:
+    error = invoke(*arguments).exception
+    assert isinstance(error, UserError)
+    assert problem in str(error)
+
+
+@pytest.mark.parametrize("arguments", [["gpt"], ["-np", "2"], ["-np", "x", "gpt"], ["-np", "2", "--no-such", "gpt"]])
+def test_wrong_usage_is_told(arguments: list[str]) -> None:
+    assert invoke(*arguments).exit_code == 2
+
+
+@pytest.fixture
+def _nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("something was started")
+
+    monkeypatch.setattr("subprocess.Popen", refuse)
+
+
+@pytest.mark.usefixtures("_nothing_starts")
+def test_a_bad_recipe_starts_nothing() -> None:
+    error = invoke("-np", "2", "gpt-shakespeare", "model.d_mode=3").exception
+    assert isinstance(error, RecipeError)
+    assert "d_mode" in str(error)
+
+
+@pytest.mark.usefixtures("_nothing_starts")
+def test_a_global_batch_that_does_not_divide_starts_nothing() -> None:
+    error = invoke("-np", "3", "gpt-shakespeare", "train.global_batch_size=32", "train.micro_batch_size=8").exception
+    assert isinstance(error, RecipeError)
+    assert "train.global_batch_size=24 or 48" in str(error)
+
+
+@pytest.mark.usefixtures("_nothing_starts")
+def test_a_loopback_name_is_refused_for_gloo_on_several_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hvdtrain.launch.hosts.remote", lambda hosts: ("b",))
+    monkeypatch.setattr("hvdtrain.launch.hosts.loopback_problem", lambda name: "resolves to 127.0.1.1")
+    monkeypatch.setattr("hvdtrain.launch.command.find_horovodrun", lambda: "horovodrun")
+    batch = ("train.global_batch_size=32", "train.micro_batch_size=8")
+    error = invoke("-np", "2", "-H", "a:1,b:1", "--gloo", "gpt-shakespeare", *batch).exception
+    assert isinstance(error, UserError)
+    assert "127.0.1.1" in str(error)
+
+
+def test_the_exit_code_of_a_stopped_run_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_run", lambda *_: 130)
+    assert invoke("-np", "2", "gpt").exit_code == 130
+
+
+def test_help_explains_every_flag(asked: list[Launch]) -> None:
+    result = invoke("--help")
+    assert result.exit_code == 0
+    for name in ("-np", "--hosts", "--cycle-time-ms", "--min-np", "--timeline-filename", "--blacklist-cooldown-range"):
+        assert name in result.output

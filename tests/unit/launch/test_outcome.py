@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+
+from hvdtrain.errors import RunError, UserError
+from hvdtrain.launch.outcome import Outcome
+from hvdtrain.report.events import Line, WorkerError
+
+GLOO_END = """Traceback (most recent call last):
+  File "horovodrun", line 6, in <module>
+    sys.exit(run_commandline())
+             ^^^^^^^^^^^^^^^^^
+RuntimeError: Horovod detected that one or more processes exited with non-zero status, thus causing [...] to do so was:
+Process name: 1
+Exit code: 3"""
+RULE = "-" * 74
+MPI_SIGNAL = f"{RULE}\nmpirun noticed that process rank 2 with PID 0 on node vm exited on signal 9 (Killed).\n{RULE}"
+MPI_HINT = f"{RULE}\nThere are not enough slots available in the system to satisfy the 9 slots\n{RULE}"
+
+
+def feed(outcome: Outcome, text: str, stream: str = "stderr") -> list[str]:
+    return [shown for line in text.splitlines() for shown in outcome.add_line(Line(line, None, stream))]
+
+
+def test_a_worker_that_ends_with_a_code_is_named_and_the_noise_is_not_shown() -> None:
+    outcome = Outcome()
+    assert (
+        feed(outcome, "Process 1 exit with status code 3.\nTerminating remaining workers after failure", "stdout") == []
+    )
+    assert feed(outcome, GLOO_END) == []
+    error = outcome.failure(1)
+    assert isinstance(error, RunError)
+    assert str(error) == "worker 1 ended with exit code 3; see its output above"
+
+
+def test_the_first_to_end_is_the_cause_though_others_were_killed_after_it() -> None:
+    outcome = Outcome()
+    feed(outcome, "Process 1 exit with status code 1.\nProcess 0 exit with status code 137.", "stdout")
+    assert str(outcome.failure(1)).startswith("worker 1 ended with exit code 1")
+
+
+def test_a_worker_killed_first_is_the_cause_though_another_speaks() -> None:
+    outcome = Outcome()
+    feed(outcome, "Process 1 exit with status code 137.\nProcess 0 exit with status code 1.", "stdout")
+    outcome.add_error(WorkerError("lost contact", 1, 0))
+    assert "worker 1 was ended by SIGKILL" in str(outcome.failure(1))
+
+
+def test_a_killed_worker_under_mpi_is_named() -> None:
+    outcome = Outcome()
+    assert feed(outcome, MPI_SIGNAL) == []
+    assert "worker 2 was ended by SIGKILL" in str(outcome.failure(137))
+
+
+def test_what_mpirun_says_about_anything_else_is_shown() -> None:
+    outcome = Outcome()
+    assert feed(outcome, MPI_HINT) == ["There are not enough slots available in the system to satisfy the 9 slots"]
+    assert str(outcome.failure(1)) == "horovodrun failed with exit code 1; see its output above"
+
+
+def test_the_cause_goes_before_those_that_lost_it() -> None:
+    outcome = Outcome()
+    outcome.add_error(WorkerError("lost contact", 1, 0, "LostWorkerError"))
+    outcome.add_error(WorkerError("loss is nan at step 7", 1, 1, "NonFiniteError"))
+    assert str(outcome.failure(1)) == "worker 1: loss is nan at step 7"
+
+
+def test_a_lone_consequence_is_better_than_nothing() -> None:
+    outcome = Outcome()
+    outcome.add_error(WorkerError("lost contact", 1, 0, "LostWorkerError"))
+    assert str(outcome.failure(1)) == "lost contact"
+
+
+@pytest.mark.parametrize(("code", "kind"), [(2, UserError), (1, RunError), (77, RunError)])
+def test_the_workers_exit_code_is_kept(code: int, kind: type[Exception]) -> None:
+    outcome = Outcome()
+    outcome.add_error(WorkerError("no", code, 0))
+    error = outcome.failure(1)
+    assert isinstance(error, kind)
+    assert error.exit_code == code
+
+
+def test_lines_after_a_traceback_and_on_the_other_stream_are_not_swallowed() -> None:
+    outcome = Outcome()
+    assert feed(outcome, "Exception in thread Thread-1:\nTraceback (most recent call last):\n  x\nKeyError: 3") == []
+    assert feed(outcome, "on stdout", "stdout") == ["on stdout"]
+    assert feed(outcome, "a warning of the launcher") == ["a warning of the launcher"]
+
+
+def test_a_job_that_did_well_has_no_failure() -> None:
+    assert Outcome().failure(0) is None

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hvdtrain.launch import guard, processes
+from hvdtrain.launch.processes import MARK, Job
+
+ROOT = Path(__file__).parents[3]
+SLEEP = "import time; time.sleep(60)"
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[bytes]]]:
+    found: list[subprocess.Popen[bytes]] = []
+    yield found
+    for process in found:
+        process.kill()
+        process.wait()
+
+
+def start(started: list[subprocess.Popen[bytes]], code: str = SLEEP, **variables: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | variables)
+    started.append(process)
+    return process
+
+
+def test_only_the_processes_of_the_job_are_found_and_workers_told_from_others(
+    started: list[subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    note = tmp_path / "child"
+    code = (
+        f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {SLEEP!r}])\n"
+        f"open({str(note)!r}, 'w').write(str(p.pid)); p.wait()"
+    )
+    worker = start(started, code, **{MARK: "mine", "HOROVOD_RANK": "0"})
+    helper = start(started, **{MARK: "mine"})
+    start(started, **{MARK: "other", "HOROVOD_RANK": "0"})
+    deadline = time.monotonic() + 20
+    while not (note.exists() and note.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child = int(note.read_text())
+    found = {one.process.pid: one.worker for one in processes.find(Job("mine"))}
+    assert found == {worker.pid: True, helper.pid: False, child: False}
+    processes.end(Job("mine"))
+    assert processes.find(Job("mine")) == []
+    assert processes.find(Job("other"))
+    processes.end(Job("other"))
+
+
+def test_workers_of_other_hosts_are_reached_over_ssh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[subprocess.Popen[bytes]]
+) -> None:
+    """The ssh here runs the command on this machine, so that a worker "elsewhere" is really signalled."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/log\nfor last; do :; done\nexec sh -c "$last"\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    worker = start(started, **{MARK: "far", "OMPI_COMM_WORLD_RANK": "1"})
+    processes._elsewhere(Job("far", ("node2",), ssh_port=2222, ssh_identity_file="key"), "stop")
+    assert worker.wait(timeout=20) == -15
+    log = (tmp_path / "log").read_text()
+    assert "-p 2222 -i key node2" in log
+    assert "BatchMode=yes" in log
+
+
+def test_a_host_that_can_not_be_reached_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    processes.ask_to_stop(Job("nothing", ("node2",)))
+
+
+def test_the_guard_goes_without_a_deed_when_dismissed(
+    started: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    worker = start(started, **{MARK: "kept", "HOROVOD_RANK": "0"})
+    watcher = guard.start(Job("kept"))
+    guard.dismiss(watcher)
+    assert watcher.returncode == 0
+    assert worker.poll() is None
+
+
+def test_the_guard_ends_the_job_when_its_launcher_is_gone(
+    started: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    worker = start(started, **{MARK: "gone", "HOROVOD_RANK": "0"})
+    watcher = guard.start(Job("gone"))
+    assert watcher.stdin is not None
+    watcher.stdin.close()
+    assert worker.wait(timeout=20) == -15
+    assert watcher.wait(timeout=20) == 0
