@@ -38,9 +38,10 @@ COPY pyproject.toml setup.py ./
 COPY scripts scripts
 RUN scripts/install --engine && rm -rf /root/.cache
 
+# The demo's text is part of the image. Its directory is also where tokenised data goes, whoever the user is.
 COPY . .
-ENV XDG_CACHE_HOME=/opt/hvdtrain-cache
-RUN scripts/install --no-dev && rm -rf "$XDG_CACHE_HOME/hvdtrain/wheels" /opt/hvdtrain/.hvdtrain/install.log
+ENV HVDTRAIN_CACHE=/opt/hvdtrain-cache
+RUN scripts/install --no-dev && chmod -R a+rwX "$HVDTRAIN_CACHE"
 
 # ---- run --------------------------------------------------------------------------------------------------------------
 FROM ${RUNTIME_BASE}
@@ -51,14 +52,16 @@ RUN apt-get update \
         ca-certificates openssh-client openmpi-bin $python \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 --shell /bin/bash hvdtrain \
-    && install -d -o hvdtrain -g hvdtrain -m 0777 /work
+    && install -d -o hvdtrain -g hvdtrain -m 0777 /work && chmod 0777 /home/hvdtrain
 COPY --from=build /opt/hvdtrain /opt/hvdtrain
-COPY --from=build --chown=hvdtrain /opt/hvdtrain-cache /opt/hvdtrain-cache
+COPY --from=build /opt/hvdtrain-cache /opt/hvdtrain-cache
 
+# HOME: horovodrun keeps notes in ~/.horovod, also under a user that the image does not know (docker run --user "$(id -u)").
 # OMPI_MCA_btl_vader_single_copy_mechanism: Open MPI's direct reads of another process are refused in a container, with an
 # error a message; through shared memory it works everywhere.
 ENV PATH=/opt/hvdtrain/bin:$PATH \
-    XDG_CACHE_HOME=/opt/hvdtrain-cache \
+    HOME=/home/hvdtrain \
+    HVDTRAIN_CACHE=/opt/hvdtrain-cache \
     OMPI_MCA_btl_vader_single_copy_mechanism=none \
     PYTHONDONTWRITEBYTECODE=1
 USER hvdtrain

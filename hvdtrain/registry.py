@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
 from pydantic import BaseModel, ConfigDict
@@ -28,9 +28,9 @@ PACKAGES = {
 
 
 class RegisteredConfig(BaseModel):
-    """Base of every registered `Config`: immutable, and a key that it does not know is an error."""
+    """Base of every registered `Config`: immutable; a key that it does not know is an error, and so is `true` for 1."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     name: str
 
@@ -40,7 +40,7 @@ def names(kind: str) -> tuple[str, ...]:
     """Return the sorted names registered under a kind, those of other installed packages included."""
     package = importlib.import_module(PACKAGES[kind])
     own = {entry.name for entry in pkgutil.iter_modules(package.__path__) if not entry.name.startswith("_")}
-    return tuple(sorted(own | {entry.name for entry in entry_points(group=f"hvdtrain.{kind}")}))
+    return tuple(sorted(own | _foreign(kind).keys()))
 
 
 def find(kind: str, name: str) -> ModuleType:
@@ -51,10 +51,15 @@ def find(kind: str, name: str) -> ModuleType:
     """
     if name not in names(kind):
         raise RecipeError(f"no {kind} named '{name}' (known: {', '.join(names(kind))}){nearest(name, names(kind))}")
-    for entry in entry_points(group=f"hvdtrain.{kind}"):
-        if entry.name == name:
-            return entry.load()  # type: ignore[no-any-return]
+    if name in _foreign(kind):
+        return _foreign(kind)[name].load()  # type: ignore[no-any-return]
     return importlib.import_module(f"{PACKAGES[kind]}.{name}")
+
+
+@cache
+def _foreign(kind: str) -> dict[str, EntryPoint]:
+    """Return the entry points of other packages; looking for them reads the metadata of all that is installed."""
+    return {entry.name: entry for entry in entry_points(group=f"hvdtrain.{kind}")}
 
 
 def config_class(kind: str, name: str) -> type[RegisteredConfig]:

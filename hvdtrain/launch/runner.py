@@ -119,7 +119,7 @@ class Runner:
                 stderr=subprocess.PIPE,
                 env=worker_environment(self._job.mark, os.environ),
                 # Its own session: the terminal's Ctrl-C must reach this process alone.
-                start_new_session=False,
+                start_new_session=True,
             )
         except OSError as error:
             raise SetupError(f"can't start {self._command[0]}: {error.strerror}") from error

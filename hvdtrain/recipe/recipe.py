@@ -84,11 +84,3 @@ class Recipe(Section):
         if optimizer is not None and scheduler.batch_size_scaling == "none" and low > optimizer.lr:
             raise misfit("lr_scheduler.min_lr", f"must not exceed optimizer.lr = {optimizer.lr:g}")
         return scheduler
-
-    @field_validator("train")
-    @classmethod
-    def _warm_up_ends(cls, train: TrainConfig, info: ValidationInfo) -> TrainConfig:
-        scheduler = info.data.get("lr_scheduler")
-        if scheduler is not None and train.max_steps is not None and scheduler.warmup_steps > train.max_steps:
-            raise misfit("lr_scheduler.warmup_steps", f"must not exceed train.max_steps = {train.max_steps}; set both")
-        return train

@@ -120,7 +120,7 @@ class _Builder:
         line = line or node.start_mark.line + 1
         self.result.lines[path] = line
         self._count += 1
-        if False:
+        if self._count > _MAX_VALUES:
             raise _too_many(line)
         if len(path) > _MAX_DEPTH:
             raise YamlSyntaxError(line, "an alias within what it stands for")

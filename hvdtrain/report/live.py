@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from hvdtrain.metrics.records import EndRecord, Record
+from hvdtrain.metrics.records import EndRecord, Record, StartRecord
 from hvdtrain.report import format as fmt
 from hvdtrain.report.history import History
 from hvdtrain.report.panels import panel
 from hvdtrain.report.summary import rich_summary
+
+_SAMPLE_LINES = 6
+HINT = "Ctrl-C stops at the end of a step, with a checkpoint"
 
 
 class LiveReporter:
@@ -72,7 +76,7 @@ class View:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.history = History()
-        self.notice = "Ctrl-C stops at the next step, with a checkpoint"
+        self.notice = HINT
         self.stopped = False
         self._clock = clock
         self._last = self._began = clock()
@@ -80,15 +84,20 @@ class View:
     def add(self, record: Record) -> None:
         """Take in a record."""
         self.history(record)
+        if isinstance(record, StartRecord):
+            self.notice = HINT
         self._last = self._clock()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         now = self._clock()
-        yield panel(
+        draw = partial(
+            panel,
             self.history,
             elapsed=now - self._began,
             since_last=now - self._last,
             notice="" if self.stopped else self.notice,
             width=options.max_width,
-            height=console.size.height,
         )
+        # A view as high as the terminal would scroll and leave its top behind: the sample gets the rest less a line.
+        used = len(console.render_lines(draw(sample_lines=0), options))
+        yield draw(sample_lines=min(_SAMPLE_LINES, console.size.height - used - 1))

@@ -35,13 +35,13 @@ def panel(
     since_last: float,
     notice: str,
     width: int,
-    height: int,
+    sample_lines: int,
 ) -> RenderableType:
     """Return the view of a run: progress, loss and its curve, rates, where a step's time goes, the last evaluation and
     sample.
 
     `elapsed` are the seconds that the person who watches has waited; `since_last` those since the last record, by which
-    the time left counts down; `width` and `height` the columns and lines of the terminal.
+    the time left counts down; `width` the columns of the terminal, `sample_lines` the lines that the sample may take.
     """
     inner = max(20, width - 4)
     parts: list[RenderableType] = []
@@ -49,7 +49,7 @@ def panel(
         parts += [_facts(history.start, history.world_size), _progress(history, elapsed, since_last, inner)]
     parts += [Text(), _numbers_and_curve(history, inner), Text()]
     parts += _step_time(history, inner)
-    parts.append(_happenings(history, sample_lines=min(6, height - 22)))
+    parts.append(_happenings(history, sample_lines=sample_lines))
     name = history.start.name if history.start else "starting"
     return Panel(
         Group(*parts),

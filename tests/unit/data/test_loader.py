@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -55,12 +57,14 @@ def test_every_sample_of_every_epoch_is_dealt_exactly_once(
     options = {"seed": seed, "global_batch_size": batch, "micro_batch_size": micro, "size": size}
     workers = [loader(samples, total=samples * epochs, rank=rank, **options) for rank in range(size)]
     dealt: list[int] = []
-    for updates in zip(*workers, strict=True):  # all workers see the same number of updates
+    expected = math.ceil(samples * epochs / batch)
+    for updates in islice(zip(*workers, strict=True), expected + 1):  # all workers see the same number of updates
         for worker, batches in zip(workers, updates, strict=True):
             assert all(1 <= len(part["inputs"]) <= micro for part in batches)
             assert ids(batches) == worker.sample_ids.tolist()
         dealt += interleave([ids(batches) for batches in updates])
         assert {worker.position for worker in workers} == {len(dealt)}
+    assert len(dealt) == samples * epochs
     for epoch in range(epochs):
         here = dealt[epoch * samples : (epoch + 1) * samples]
         assert here == build(Config(), samples, seed).order(epoch).tolist()

@@ -210,6 +210,13 @@ def test_a_program_that_can_not_be_started_is_one_line(tmp_path: Path) -> None:
         Runner([str(tmp_path / "nothing")], FakeView()).run()
 
 
+def test_the_terminals_signals_do_not_reach_horovodrun() -> None:
+    view = FakeView()
+    Runner([sys.executable, "-c", "import os; print(os.getsid(0), os.getpid())"], view).run()
+    session, process = view.messages[0][1].split()
+    assert session == process
+
+
 def test_signal_handlers_come_back(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     Runner([sys.executable, "-c", ""], FakeView()).run()

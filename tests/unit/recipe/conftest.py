@@ -61,5 +61,7 @@ def other_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     entry = EntryPoint("lstm", module.__name__, "hvdtrain.models")
     monkeypatch.setattr(registry, "entry_points", lambda group: (entry,) if group == entry.group else ())
     registry.names.cache_clear()
+    registry._foreign.cache_clear()
     yield
     registry.names.cache_clear()
+    registry._foreign.cache_clear()

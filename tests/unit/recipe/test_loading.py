@@ -120,6 +120,12 @@ def test_a_problem_has_the_place_of_the_file_that_brought_it(write: Write) -> No
     assert "trial.yaml: model: is required" in message
 
 
+def test_an_override_is_not_blamed_for_what_its_section_lacked_before(write: Write) -> None:
+    path = write(write().read_text().replace("max_steps", "log_interval"))
+    message = complaint(path, "train.eval_interval=5")
+    assert message == f"{path}:10: train.max_steps: one of max_steps, epochs, max_tokens is required: how long to train"
+
+
 def test_a_missing_key_is_where_the_name_that_needs_it_is(write: Write) -> None:
     assert (
         complaint(write(), "tokenizer.name=bpe") == "override 'tokenizer.name=bpe': tokenizer.vocab_size: is required"

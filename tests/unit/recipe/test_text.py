@@ -87,7 +87,7 @@ def test_what_is_no_recipe_text_is_refused_with_its_line(text: str, line: int, p
 
 
 def test_an_alias_bomb_is_refused_before_it_goes_off() -> None:
-    tens = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 30))
+    tens = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 5))
     with pytest.raises(YamlSyntaxError, match="10,000 values"):
         parse(f"a0: &a0 [{', '.join('x' * 10)}]\n{tens}")
 

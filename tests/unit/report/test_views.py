@@ -11,8 +11,7 @@ from hvdtrain.metrics.records import EndRecord, Record, SampleRecord, StartRecor
 from hvdtrain.report.console import can_be_live, make_reporter, make_view
 from hvdtrain.report.events import EventWriter
 from hvdtrain.report.history import History
-from hvdtrain.report.live import LiveReporter
-from hvdtrain.report.panels import panel
+from hvdtrain.report.live import LiveReporter, View
 from hvdtrain.report.plain import PlainReporter
 from hvdtrain.report.summary import plain_summary, rich_summary, sections
 
@@ -33,7 +32,10 @@ def history_of(records: list[Record]) -> History:
 
 def drawn(history: History, width: int, height: int = 40) -> list[str]:
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=True, color_system=None)
-    picture = panel(history, elapsed=215, since_last=1, notice="Ctrl-C", width=width, height=height)
+    times = iter([0.0, 215.0])
+    picture = View(lambda: next(times))
+    picture.history = history
+    picture._last = 214.0
     lines = console.render_lines(picture, console.options, pad=False)
     return ["".join(segment.text for segment in line) for line in lines]
 
@@ -55,8 +57,22 @@ def test_the_live_view_says_what_there_is(width: int, recording: Callable[..., l
     assert "The [bold]duke[/bold] is come" in text
 
 
-def test_the_live_view_fits_a_terminal_of_24_lines(recording: Callable[..., list[Record]]) -> None:
-    assert len(drawn(history_of(recording(330)), 80, height=24)) <= 24
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_bar_of_a_steps_time_is_in_proportion(width: int, recording: Callable[..., list[Record]]) -> None:
+    (bar,) = (line for line in drawn(history_of(recording(330)), width) if "time of a step" in line)
+    length = width - 4 - 16
+    assert abs(bar.count("█") - 0.863 * length) <= 1
+    assert abs(bar.count("▓") - 0.097 * length) <= 1
+    assert sum(bar.count(shade) for shade in "█▓▒░") == length
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 26), (80, 19), (120, 50)])
+def test_the_live_view_leaves_a_line_of_the_terminal_free(
+    width: int, height: int, recording: Callable[..., list[Record]]
+) -> None:
+    lines = drawn(history_of(recording(330)), width, height)
+    assert len(lines) < height
+    assert any("KING" in line for line in lines) == (height > 19)
 
 
 @pytest.mark.parametrize("count", range(8))
@@ -90,6 +106,18 @@ def test_the_live_view_gives_the_cursor_back_and_ends_with_the_summary(
     output = run_live([*recording(100), make_end()])
     assert output.rfind("\x1b[?25h") > output.rfind("\x1b[?25l") >= 0
     assert "bus bandwidth" in output[output.rfind("\x1b[?25h") :]
+
+
+def test_the_view_says_what_is_going_on_until_the_run_begins(recording: Callable[..., list[Record]]) -> None:
+    stream = Terminal()
+    reporter = LiveReporter(Console(file=stream, width=80, height=40, force_terminal=True, _environ={}))
+    reporter.notice("starting 2 workers")
+    before = len(stream.getvalue())
+    assert "starting 2 workers" in stream.getvalue()
+    for record in recording(10):
+        reporter(record)
+    reporter.close()
+    assert "starting 2 workers" not in stream.getvalue()[before:]
 
 
 def test_a_run_that_breaks_off_leaves_its_last_view(recording: Callable[..., list[Record]]) -> None:
