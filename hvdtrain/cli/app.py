@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
-import click
 import typer
 
 from hvdtrain import __version__
@@ -47,18 +45,8 @@ app.add_typer(data.app, name="data")
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 a run failed, 2 the user can mend it, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 a run failed, 2 the user can mend it."""
     try:
-        code = app(standalone_mode=False)
+        app()
     except HvdtrainError as error:
         fail(error)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        typer.echo("interrupted", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
-    sys.exit(code or 0)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from hvdtrain.recipe import LoadedRecipe, Recipe
-    from hvdtrain.report import Subscriber
+    from hvdtrain.recipe import LoadedRecipe
 
 
 def train(
@@ -34,6 +32,7 @@ def train(
 
 def _run(loaded: LoadedRecipe, resume: str, plain: bool) -> None:
     from hvdtrain import world as worlds
+    from hvdtrain.report import subscribe
     from hvdtrain.train.assemble import assemble
     from hvdtrain.train.engine import engine_environment
     from hvdtrain.train.interrupt import Interrupt
@@ -42,31 +41,12 @@ def _run(loaded: LoadedRecipe, resume: str, plain: bool) -> None:
 
     engine = engine_environment(loaded)
     world = worlds.start({variable: knob.value for variable, knob in engine.items()})
-    with Interrupt() as interrupt, ExitStack() as closing:
+    with Interrupt() as interrupt:
         moved = claim_output(world, loaded.recipe.output_dir, resume)
-        subscribers = _subscribers(loaded.recipe, plain) if world.rank == 0 else []
-        for subscriber in subscribers:
-            closing.callback(subscriber.close)
         assembly = assemble(loaded.recipe, world, interrupt)
-        run = Run(
-            assembly,
-            world,
-            make_checkpoints(assembly, world),
-            engine={name: str(knob) for name, knob in engine.items()} if world.size > 1 else {},
-            notes=[f"the earlier run is now in {moved}"] if moved else [],
-        )
-        for record in run.records(resume):
-            for subscriber in subscribers:
-                subscriber(record)
+        knobs = {name: str(knob) for name, knob in engine.items()} if world.size > 1 else {}
+        run = Run(assembly, world, make_checkpoints(assembly, world), knobs)
+        with subscribe(loaded.recipe, reports=world.rank == 0, plain=plain, moved=moved) as publish:
+            for record in run.records(resume):
+                publish(record)
     world.close()
-
-
-def _subscribers(recipe: Recipe, plain: bool) -> list[Subscriber]:
-    """Return who is told on the worker that reports: the run's files, then whoever reads its output."""
-    from hvdtrain.recipe import dump
-    from hvdtrain.report.console import make_reporter
-    from hvdtrain.report.environment import gather_environment
-    from hvdtrain.report.files import FileReporter
-
-    files = FileReporter(recipe.output_dir, recipe_yaml=dump(recipe), environment=gather_environment())
-    return [files, make_reporter(plain=plain)]

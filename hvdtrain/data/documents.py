@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hvdtrain.data.cache import BLOCK, sha256
+from hvdtrain.data.cache import sha256
 from hvdtrain.errors import DataError
+
+BLOCK = 1 << 18
+"""Bytes that are read and decoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Document:
             return sha256(self.path)
 
     def chunks(self) -> Iterator[str]:
-        """Yield the text in pieces of about a million characters, which end with a line where lines are not longer.
+        """Yield the text in pieces of about 250,000 characters, which end with a line where lines are not longer.
 
         Raises:
             DataError: the file can't be read, or is not in its encoding; the message gives the byte offset.

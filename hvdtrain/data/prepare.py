@@ -89,8 +89,8 @@ def _scan(documents: Sequence[Document], name: str) -> _Corpus:
         size, digest = document.size(), document.digest()
         empty += size == 0
         repeated += digest in kept
-        if size and digest not in kept:
-            kept[digest] = (document, size)
+        if size:
+            kept.setdefault(digest, (document, size))
     if not kept:
         raise DataError(f"data '{name}' has no text: {_files(len(documents))}, all empty")
     notes = []

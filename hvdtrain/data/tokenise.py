@@ -10,7 +10,7 @@ import numpy as np
 from hvdtrain.data.documents import Document
 from hvdtrain.data.tokenizers._tokenizer import Tokenizer
 
-BATCH = 1 << 22
+BATCH = 1 << 21
 """Characters that are encoded together: enough to keep all cores busy, little beside the model's memory."""
 
 

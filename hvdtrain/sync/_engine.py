@@ -40,11 +40,12 @@ def knobs(
     on_gpu: bool,
     deterministic: bool,
 ) -> dict[str, Knob]:
-    """Choose the engine's fusion threshold and cycle time.
+    """Choose the engine's fusion threshold and cycle time, and on a CPU how Open MPI waits.
 
     Precedence: command-line override > environment (which `horovodrun` flags set) > recipe > `auto`. Deterministic runs
     turn fusion off whatever else is said: which gradients share a buffer depends on timing, and with three or more
-    workers so does the order in which a buffer's sums are made (Horovod #1548).
+    workers so does the order in which a buffer's sums are made (Horovod #1548). Open MPI waits by polling: on a CPU it
+    is told to yield, or it polls on a core that the training needs.
     """
     auto = _GPU if on_gpu else _CPU
     fusion_mb = auto.fusion_threshold_mb if config.fusion_threshold_mb == "auto" else config.fusion_threshold_mb
@@ -59,6 +60,9 @@ def knobs(
             chosen[variable] = Knob(environment[variable], "environment")
         else:
             chosen[variable] = Knob(value, "command line" if source == "override" else source)
+    if not on_gpu:
+        yields = "OMPI_MCA_mpi_yield_when_idle"
+        chosen[yields] = Knob(environment[yields], "environment") if environment.get(yields) else Knob("1", "auto")
     if deterministic:
         chosen["HOROVOD_FUSION_THRESHOLD"] = Knob("0", "train.deterministic")
     return chosen

@@ -100,10 +100,20 @@ def _check_same_run(assembly: Assembly, snapshot: Snapshot, path: str) -> None:
     saved = snapshot.state.get("identity", {})
     for part, value in identity.items():
         if saved.get(part) != value:
+            there, here = _difference(saved.get(part), value)
             raise CheckpointError(
-                f"checkpoint {path} is of another {part}: {saved.get(part)} there and {value} here; "
+                f"checkpoint {path} is of another {part}: {there} there and {here} here; "
                 "use its own recipe, or start anew with --resume never"
             )
+
+
+def _difference(there: Any, here: Any) -> tuple[str, str]:
+    """Show two values, of mappings the keys that differ only."""
+    if not isinstance(there, dict) or not isinstance(here, dict):
+        return str(there), str(here)
+    keys = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
+    first, second = (", ".join(f"{key} {values.get(key)}" for key in keys) for values in (there, here))
+    return first, second
 
 
 def run_identity(assembly: Assembly) -> dict[str, Any]:

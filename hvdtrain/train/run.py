@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,9 +39,7 @@ class Run:
         assembly: Assembly,
         world: World,
         checkpoints: Checkpoints | NoCheckpoints,
-        *,
         engine: Mapping[str, str],
-        notes: Sequence[str] = (),
     ) -> None:
         self._assembly = assembly
         self._loop = assembly.loop
@@ -49,7 +47,6 @@ class Run:
         self._world = world
         self._checkpoints = checkpoints
         self._engine = engine
-        self._notes = notes
         self._window = Window(world, self._loop)
         self._last_checkpoint: str | None = None
         self._last_eval: EvalRecord | None = None
@@ -182,7 +179,7 @@ class Run:
             sync=recipe.sync.name,
             engine=self._engine,
             resumed_from=origin.checkpoint,
-            notes=(*self._notes, *assembly.data.notes, *origin.notes),
+            notes=(*assembly.data.notes, *origin.notes),
         )
 
 

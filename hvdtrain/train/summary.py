@@ -27,16 +27,14 @@ def summarize(
 ) -> EndRecord:
     """Make the record from the logged steps; the first is warm-up and left out of the rates where there are others.
 
-    The plain all-reduce and the device's peak are measured here, after the training, on all workers at the same time.
+    The plain all-reduce and the device's peak are measured here, after the training, on all workers at the same time; a
+    run that was asked to stop has no time for it.
     """
     loop, world = assembly.loop, assembly.loop.world
     timed = steps[1:] or steps
     rate = median(step.tokens_per_second for step in timed) if timed else 0.0
-    peak, source = peak_flops(loop.device, loop.precision.name)
-    peak = sum(world.gather(peak))
     volume = sum(run.strategy.bytes_per_step for run in loop.phases)
-    probes = [seconds for run in loop.phases if (seconds := run.strategy.probe()) is not None]
-    seconds = sum(probes) if probes else None
+    peak, source, seconds = _measure(assembly) if reason == "finished" else (None, "", None)
     return EndRecord(
         step=loop.step,
         reason=reason,
@@ -52,12 +50,22 @@ def summarize(
         allreduce_bytes=volume,
         allreduce_seconds=seconds,
         bus_bandwidth=bus_bandwidth(volume, seconds, world.size) if seconds else None,
-        mfu=rate * assembly.flops_per_token / peak if rate else None,
+        mfu=rate * assembly.flops_per_token / peak if rate and peak else None,
         peak_flops=peak,
-        peak_source=f"{source}, {world.size} workers at once" if world.size > 1 else source,
+        peak_source=source,
         memory_bytes=max((step.memory_bytes for step in steps), default=0),
         checkpoint=checkpoint,
     )
+
+
+def _measure(assembly: Assembly) -> tuple[float, str, float | None]:
+    """Return the devices' peak FLOP/s together, how it was found, and the seconds of a plain all-reduce, if there is one."""
+    loop, world = assembly.loop, assembly.loop.world
+    peak, source = peak_flops(loop.device, loop.precision.name)
+    if world.size > 1:
+        source += f", {world.size} workers at once"
+    probes = [seconds for run in loop.phases if (seconds := run.strategy.probe()) is not None]
+    return sum(world.gather(peak)), source, sum(probes) if probes else None
 
 
 def _mean_split(steps: Sequence[StepRecord]) -> dict[str, float]:

@@ -57,7 +57,7 @@ def test_default_feed_forward_has_the_weights_of_a_plain_one_of_four_times_the_w
         ({"n_layers": 0}, "n_layers", ["greater than or equal to 1"]),
         ({"ffn_dim": 0}, "ffn_dim", ["greater than or equal to 1"]),
         ({"dropout": 1.0}, "dropout", ["less than 1"]),
-        ({"dropout": float("nan")}, "dropout", ["less than 1"]),
+        ({"dropout": float("nan")}, "dropout", ["finite"]),
         ({"norm_eps": 0}, "norm_eps", ["greater than 0"]),
         ({"rope_base": float("inf")}, "rope_base", ["finite"]),
         ({"init_std": -0.1}, "init_std", ["greater than 0"]),

@@ -34,6 +34,13 @@ def test_the_command_line_beats_the_environment_and_that_the_recipe(origin, envi
     assert found["HOROVOD_CYCLE_TIME"] == expected
 
 
+def test_open_mpi_yields_on_a_cpu_unless_the_user_says_otherwise() -> None:
+    variable = "OMPI_MCA_mpi_yield_when_idle"
+    assert chosen(Config())[variable] == ("1", "auto")
+    assert chosen(Config(), environment={variable: "0"})[variable] == ("0", "environment")
+    assert variable not in chosen(Config(), on_gpu=True)
+
+
 def test_megabytes_become_bytes() -> None:
     assert chosen(Config(fusion_threshold_mb=1.5))["HOROVOD_FUSION_THRESHOLD"][0] == str(3 * 2**19)
 
