@@ -59,7 +59,7 @@ def summarize(
 
 
 def _measure(assembly: Assembly) -> tuple[float, str, float | None]:
-    """Return the devices' peak FLOP/s together, how it was found, and the seconds of a plain all-reduce, if there is one."""
+    """Return the devices' peak FLOP/s together, how it was found, and the seconds of a plain all-reduce."""
     loop, world = assembly.loop, assembly.loop.world
     peak, source = peak_flops(loop.device, loop.precision.name)
     if world.size > 1:

@@ -2,8 +2,8 @@
 
     python tests/golden/test_golden.py    records them anew, after a change that was meant
 
-They are equal to the last bit where torch, the instruction set and the threads are those of the recording, else to 1e-5,
-which float32 sums in another order stay below over these 20 updates.
+They are equal to the last bit where torch, the instruction set and the threads are those of the recording, else to
+1e-5, which float32 sums in another order stay below over these 20 updates.
 """
 
 from __future__ import annotations
