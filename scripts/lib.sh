@@ -42,7 +42,7 @@ explain() { # TITLE LINE: why the step failed, from the log's LINE on
         *'No space left on device'*)
             die "failed: $1" "The disk is full. torch and its build need about 4 GB, in $VENV, ${TMPDIR:-/tmp} and pip's cache." ;;
         *'Temporary failure in name resolution'* | *'Name or service not known'* | *NewConnectionError* | *'Network is unreachable'* | \
-            *ConnectTimeoutError* | *ProxyError*)
+            *ConnectTimeoutError* | *ProxyError* | *'from versions: none'*)
             die "failed: $1" "The package index cannot be reached: check the network and pip's proxy settings (pip config list)," \
                 "or name an index that can be: HVDTRAIN_TORCH_PIP_ARGS='--index-url URL' for torch, PIP_INDEX_URL for all." ;;
         *'THESE PACKAGES DO NOT MATCH THE HASHES'*)

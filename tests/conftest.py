@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import random
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from hvdtrain.data import cache
+from hvdtrain.data.fetch import fetch
 
 WORDS = [
     "the",
@@ -111,12 +116,21 @@ train:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep what tests prepare out of the user's cache, and share it between them."""
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep what tests prepare out of the user's cache, and share it between them; the value is the user's cache."""
+    users = cache.root()
     patch = pytest.MonkeyPatch()
     patch.setenv("HVDTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
+    yield users
     patch.undo()
+
+
+@pytest.fixture(scope="session")
+def demo_text(own_cache: Path) -> None:
+    """Shakespeare's works in the tests' cache: those that scripts/install fetched, or fetched now."""
+    if (own_cache / "datasets").is_dir():
+        shutil.copytree(own_cache / "datasets", cache.root() / "datasets", dirs_exist_ok=True)
+    fetch("shakespeare")
 
 
 @pytest.fixture(scope="session")

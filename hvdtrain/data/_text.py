@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from hvdtrain.data._registered import RegisteredAs
 from hvdtrain.data.partitions import random
+from hvdtrain.registered import RegisteredAs
 from hvdtrain.registry import RegisteredConfig
 
 

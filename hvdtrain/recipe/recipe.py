@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from hvdtrain.data._registered import RegisteredAs
 from hvdtrain.recipe.checks import Section, misfit
 from hvdtrain.recipe.optimizers import OptimizerConfig
 from hvdtrain.recipe.schedules import ConstantConfig, SchedulerConfig
 from hvdtrain.recipe.training import TrainConfig
+from hvdtrain.registered import RegisteredAs
 from hvdtrain.registry import RegisteredConfig, config_class
 
 _SLUG = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"

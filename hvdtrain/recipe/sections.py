@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from hvdtrain import registry
-from hvdtrain.data._registered import RegisteredAs
+from hvdtrain.registered import RegisteredAs
 
 
 def child_class(parent: type[BaseModel] | None, key: str | int, section: Any) -> type[BaseModel] | None:
