@@ -32,16 +32,16 @@ ARG HVDTRAIN_WITH_MPI=auto
 ARG HVDTRAIN_WITH_CUDA=auto
 ENV HVDTRAIN_VENV=/opt/hvdtrain PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 
-# torch and Horovod depend on scripts/ alone: a change of the package does not build them again.
+# torch and Horovod depend on these alone: a change of the package does not build them again.
 WORKDIR /src
-COPY pyproject.toml setup.py ./
-COPY scripts scripts
+COPY scripts/install scripts/lib.sh scripts/
+COPY scripts/horovod scripts/horovod
 RUN scripts/install --engine && rm -rf /root/.cache
 
 # The demo's text is part of the image. Its directory is also where tokenised data goes, whoever the user is.
 COPY . .
 ENV HVDTRAIN_CACHE=/opt/hvdtrain-cache
-RUN scripts/install --no-dev && chmod -R a+rwX "$HVDTRAIN_CACHE"
+RUN scripts/install --no-dev && chmod -R a+rwX "$HVDTRAIN_CACHE" && rm "$HVDTRAIN_VENV/.hvdtrain/install.log"
 
 # ---- run --------------------------------------------------------------------------------------------------------------
 FROM ${RUNTIME_BASE}
@@ -52,7 +52,8 @@ RUN apt-get update \
         ca-certificates openssh-client openmpi-bin $python \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 --shell /bin/bash hvdtrain \
-    && install -d -o hvdtrain -g hvdtrain -m 0777 /work && chmod 0777 /home/hvdtrain
+    && install -d -o hvdtrain -g hvdtrain -m 0777 /work /opt/hvdtrain-cache \
+    && chmod 0777 /home/hvdtrain
 COPY --from=build /opt/hvdtrain /opt/hvdtrain
 COPY --from=build /opt/hvdtrain-cache /opt/hvdtrain-cache
 

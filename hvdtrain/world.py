@@ -137,9 +137,9 @@ def start(engine: Mapping[str, str]) -> World:
     guard(hvd.init)
     if hvd.size() != launched_size() and not elastic:
         raise SetupError(
-            f"this process was started as one of {launched_size()} workers, and Horovod sees {hvd.size()}: it was built "
-            "without what this launcher speaks (mpirun needs a Horovod with MPI; hvdtrain doctor tells what yours has); "
-            "use horovodrun or hvdtrain launch, or install mpicxx and run scripts/install again"
+            f"this process was started as one of {launched_size()} workers, and Horovod sees {hvd.size()}: it was "
+            "built without what this launcher speaks (mpirun needs a Horovod with MPI; hvdtrain doctor tells what "
+            "yours has); use horovodrun or hvdtrain launch, or install mpicxx and run scripts/install again"
         )
     return Horovod(hvd)
 

@@ -59,12 +59,14 @@ explain() { # TITLE LINE: why the step failed, from the log's LINE on
     esac
 }
 
-fingerprint() { # of all that decides what an installation holds; cheap, since it is taken at every start
+fingerprint() { # PURPOSE: of all that decides what an installation holds; cheap, since it is taken at every start
     {
         printf '%s\n' "$VENV" "$HVDTRAIN_TORCH" "$HVDTRAIN_TORCH_PIP_ARGS" "$HVDTRAIN_WITH_MPI" "$HVDTRAIN_WITH_CUDA" \
-            "$HVDTRAIN_SKIP_DATA" "$*"
+            "$HVDTRAIN_SKIP_DATA" "$1"
         command -v mpicxx nvcc || true
-        cd "$ROOT" && cat pyproject.toml setup.py scripts/install scripts/lib.sh scripts/horovod/*
+        cd "$ROOT" || exit
+        cat scripts/install scripts/lib.sh scripts/horovod/*
+        if [ "$1" != engine ]; then cat pyproject.toml setup.py; fi
     } | sha256sum | cut -c -32
 }
 

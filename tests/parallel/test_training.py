@@ -80,7 +80,7 @@ def test_epochs_end_raggedly_and_lose_nothing(horovodrun, small_recipe: Path, tm
 
 def test_stopped_and_resumed_equals_uninterrupted(horovodrun, small_recipe: Path, tmp_path: Path) -> None:
     """SIGTERM, as a cluster sends it: the workers agree on a step, save, and go on from there bit for bit."""
-    settings = ["train.deterministic=true", "train.max_steps=400", "train.log_interval=5", "train.eval_interval=0"]
+    settings = ["train.deterministic=true", "train.max_steps=120", "train.log_interval=5", "train.eval_interval=0"]
     train(horovodrun, 2, small_recipe, tmp_path / "whole", *settings)
     broken = tmp_path / "broken"
     command = ["horovodrun", "-np", "2", "--gloo", sys.executable, "-m", "hvdtrain", "train", str(small_recipe)]
@@ -93,11 +93,11 @@ def test_stopped_and_resumed_equals_uninterrupted(horovodrun, small_recipe: Path
     job.wait(timeout=60)
     [end] = records(broken, "end")
     assert end["reason"] == "stopped"
-    assert 10 <= end["step"] < 400
+    assert 10 <= end["step"] < 120
     train(horovodrun, 2, small_recipe, broken, *settings)
     assert records(broken, "start")[-1]["resumed_from"] == end["checkpoint"]
-    for name, tensor in weights(tmp_path / "whole", 400).items():
-        assert torch.equal(weights(broken, 400)[name], tensor)
+    for name, tensor in weights(tmp_path / "whole", 120).items():
+        assert torch.equal(weights(broken, 120)[name], tensor)
     whole = {r["step"]: r["loss"] for r in records(tmp_path / "whole", "step")}
     after = {r["step"]: r["loss"] for r in records(broken, "step") if r["step"] > end["step"] + 5}
     assert after
@@ -136,7 +136,7 @@ def test_a_checkpoint_of_another_batch_is_refused(horovodrun, small_recipe: Path
     assert finished.returncode != 0
     told = finished.stdout + finished.stderr
     assert told.count("set train.global_batch_size=2 to continue it with 2 workers") == 1
-    assert "Traceback" not in told
+    assert "<stderr>:Traceback" not in told, "horovodrun ends with a traceback of its own; a worker must not"
 
 
 def test_another_number_of_workers_goes_on_with_the_same_samples(
