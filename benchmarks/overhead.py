@@ -1,10 +1,11 @@
 """What hvdtrain's loop costs: tokens/s of `hvdtrain train` against a bare hand-written Horovod loop, interleaved.
 
-    python benchmarks/overhead.py [--rounds 5] [--steps 60] [--workers 2] [--recipe gpt-shakespeare] [--write]
+    python benchmarks/overhead.py [--rounds 5] [--steps 60] [--workers 2] [--recipe gpt-shakespeare] [--precision fp32]
+                                  [--write] [OVERRIDE ...]
 
 Both sides run the same model, batches, precision, threads and engine knobs under horovodrun, one after the other, in
 alternating order. A side's figure in a round is the median tokens/s over its windows of 10 steps after the first; the
-result is the median of the rounds' ratios with its range.
+result is the median of the rounds' ratios with its range. Time is wall time on both sides.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def hvdtrain(options: argparse.Namespace) -> float:
             f"train.log_interval={WINDOW}",
             "train.eval_interval=0",
             "train.save_interval=0",
+            f"train.precision={options.precision}",
         ]
         run(options.workers, "-m", "hvdtrain", "train", options.recipe, *overrides, *options.override)
         records = [json.loads(line) for line in (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -59,7 +61,8 @@ def hvdtrain(options: argparse.Namespace) -> float:
 
 def bare(options: argparse.Namespace) -> float:
     script = str(HERE / "bare_loop.py")
-    output = run(options.workers, script, options.recipe, str(options.steps), str(WINDOW), *options.override)
+    precision = f"train.precision={options.precision}"
+    output = run(options.workers, script, options.recipe, str(options.steps), str(WINDOW), precision, *options.override)
     match = re.search(r'\{"tokens_per_second".*\}', output)
     assert match is not None, output
     return median(json.loads(match[0])["tokens_per_second"][1:])
@@ -71,6 +74,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--recipe", default="gpt-shakespeare")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--write", action="store_true", help="write the result to benchmarks/results/")
     parser.add_argument("override", nargs="*", help="changes to the recipe, for both sides")
     options = parser.parse_args()
@@ -104,7 +108,7 @@ def main() -> None:
     }
     print(f"ratio {median(ratios):.3f} (range {min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} rounds)")
     if options.write:
-        path = HERE / "results" / f"overhead-{result['date']}.json"
+        path = HERE / "results" / f"overhead-{options.precision}-{result['date']}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(result, indent=1) + "\n")
         print(f"wrote {path}")

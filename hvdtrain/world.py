@@ -177,6 +177,11 @@ def together(world: World, work: Callable[[], T]) -> T:
     return result
 
 
+def on_first(world: World, work: Callable[[], Any]) -> Any:
+    """Do something on worker 0 alone; every worker gets its JSON result, or raises its error."""
+    return world.gather(together(world, lambda: work() if world.rank == 0 else None))[0]
+
+
 def broadcast_tensors(world: World, tensors: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
     """Return rank 0's tensors on every worker; the others pass None and learn names, shapes and types first."""
     mine = {name: [list(t.shape), str(t.dtype).removeprefix("torch.")] for name, t in (tensors or {}).items()}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from hvdtrain.recipe import LoadedRecipe
+    from hvdtrain.recipe import LoadedRecipe, Recipe
+    from hvdtrain.train.interrupt import Interrupt
+    from hvdtrain.world import World
 
 
 def train(
@@ -26,27 +31,54 @@ def train(
     Examples: hvdtrain train gpt-shakespeare train.max_steps=50; horovodrun -np 2 hvdtrain train gpt-shakespeare
     """
     from hvdtrain.recipe import load
-
-    _run(load(recipe, overrides or []), resume, plain)
-
-
-def _run(loaded: LoadedRecipe, resume: str, plain: bool) -> None:
-    from hvdtrain import world as worlds
-    from hvdtrain.report import subscribe
-    from hvdtrain.train.assemble import assemble
-    from hvdtrain.train.engine import engine_environment
     from hvdtrain.train.interrupt import Interrupt
-    from hvdtrain.train.resume import claim_output
-    from hvdtrain.train.run import Run, make_checkpoints
+
+    loaded = load(recipe, overrides or [])
+    with Interrupt() as interrupt:
+        _join_and_run(loaded, resume, plain, interrupt)
+
+
+def _join_and_run(loaded: LoadedRecipe, resume: str, plain: bool, interrupt: Interrupt) -> None:
+    from hvdtrain import world as worlds
+    from hvdtrain.errors import UserError
+    from hvdtrain.train.engine import engine_environment
 
     engine = engine_environment(loaded)
     world = worlds.start({variable: knob.value for variable, knob in engine.items()})
-    with Interrupt() as interrupt:
-        moved = claim_output(world, loaded.recipe.output_dir, resume)
-        assembly = assemble(loaded.recipe, world, interrupt)
+    try:
         knobs = {name: str(knob) for name, knob in engine.items()} if world.size > 1 else {}
-        run = Run(assembly, world, make_checkpoints(assembly, world), knobs)
-        with subscribe(loaded.recipe, reports=world.rank == 0, plain=plain, moved=moved) as publish:
-            for record in run.records(resume):
-                publish(record)
+        _run(loaded.recipe, world, knobs, resume, plain, interrupt)
+    except UserError:
+        # All workers are here, for the same reason: left in good order, the engine has nothing to complain about.
+        world.close()
+        raise
     world.close()
+
+
+def _run(
+    recipe: Recipe, world: World, engine: Mapping[str, str], resume: str, plain: bool, interrupt: Interrupt
+) -> None:
+    from hvdtrain.report import subscribe
+    from hvdtrain.train.assemble import assemble
+    from hvdtrain.train.output import check_output, claim_output
+    from hvdtrain.train.run import Run, make_checkpoints
+
+    check_output(world, recipe.output_dir)
+    assembly = assemble(recipe, world, interrupt)
+    moved = claim_output(world, recipe.output_dir, afresh=resume == "never")
+    run = Run(assembly, world, make_checkpoints(assembly, world), engine)
+    run.begin(resume)
+    if run.finished:
+        if world.rank == 0:
+            typer.echo(
+                f"{recipe.name} is finished: {run.progress}; raise its length, or begin anew with --resume never"
+            )
+        return
+    with subscribe(recipe, reports=world.rank == 0, plain=plain, moved=moved) as publish:
+        for record in run.records():
+            try:
+                publish(record)
+            except BrokenPipeError:
+                # Whoever read the output has gone, as `head` does: that is a request to stop like any other.
+                sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+                interrupt.requested = True

@@ -16,6 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hvdtrain.launched import usable_cores
+
 # Run in a process of its own: a library that does not fit its torch may end the process that imports it.
 _PROBE = """
 import json
@@ -120,16 +122,6 @@ def gather() -> Facts:
         directory_writable=os.access(Path.cwd(), os.W_OK),
         free_disk_gb=shutil.disk_usage(Path.cwd()).free / 1e9,
     )
-
-
-def usable_cores(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Return the cores that this process may use: those it is bound to, less what a container's quota takes away."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = cgroup.read_text(encoding="ascii").split()
-        return max(1, min(bound, int(quota) // int(period)))
-    except (OSError, ValueError, ZeroDivisionError):
-        return bound  # No quota: "max", or another kind of system.
 
 
 def _probe() -> dict[str, Any]:

@@ -13,7 +13,7 @@ _MPI_EXIT = re.compile(r"Process name: \[\[\d+,\d+\],(\d+)\]\s+Exit code: +(\d+)
 _MPI_SIGNAL = re.compile(r"process rank (\d+) .*?exited on signal (\d+)")
 _NOISE = re.compile(
     r"Process \d+ exit with status|Terminating remaining workers|Primary job +terminated|mpirun (detected|noticed)"
-    r"|mpirun has exited due to"
+    r"|mpirun has exited due to|^Terminated$"
 )
 _RULE = re.compile(r"-{20,}")
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Exception in thread ")

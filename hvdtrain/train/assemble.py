@@ -11,7 +11,7 @@ import torch
 from hvdtrain import registry
 from hvdtrain.data.loader import Loader
 from hvdtrain.data.prepare import PreparedData, prepare
-from hvdtrain.errors import DataError
+from hvdtrain.errors import DataError, RecipeError, SetupError
 from hvdtrain.models._spec import DataSpec
 from hvdtrain.recipe.batching import BatchPlan, plan_batch, total_steps
 from hvdtrain.sync import wrap
@@ -52,7 +52,7 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt) -> Assembly:
     """
     config = recipe.train
     threads = devices.set_threads(config.threads_per_worker, world)
-    device = devices.choose(world.local_rank)
+    device = together(world, lambda: devices.choose(world.local_rank))
     if config.deterministic:
         devices.make_deterministic()
     batch = plan_batch(config, world.size)
@@ -85,10 +85,17 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt) -> Assembly:
 
 
 def build_model(recipe: Recipe, spec: DataSpec, device: torch.device) -> torch.nn.Module:
-    """Build the recipe's model with weights that its seed determines, whatever ran before."""
+    """Build the recipe's model with weights that its seed determines, whatever ran before.
+
+    Raises:
+        SetupError: it does not fit into memory.
+    """
     torch.manual_seed(recipe.seed)
-    model: torch.nn.Module = registry.find("models", recipe.model.name).build(recipe.model, spec)
-    return model.to(device)
+    try:
+        model: torch.nn.Module = registry.find("models", recipe.model.name).build(recipe.model, spec)
+        return model.to(device)
+    except (RuntimeError, MemoryError) as error:
+        raise SetupError(f"model {recipe.model.name} can't be built here: {str(error).splitlines()[0]}") from error
 
 
 def make_schedule(recipe: Recipe, global_batch_size: int, steps: int) -> Schedule:
@@ -98,6 +105,8 @@ def make_schedule(recipe: Recipe, global_batch_size: int, steps: int) -> Schedul
         recipe.optimizer.lr, config.batch_size_scaling, config.base_batch_size, global_batch_size
     )
     min_lr: float = getattr(config, "min_lr", 0.0)
+    if min_lr > peak:
+        raise RecipeError(f"lr_scheduler.min_lr = {min_lr:g}: must not exceed the learning rate, which is {rule}")
     return Schedule(config.name, peak, min_lr, config.warmup_steps, steps, rule)
 
 

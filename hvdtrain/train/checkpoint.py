@@ -27,6 +27,7 @@ from hvdtrain.metrics.records import CheckpointRecord
 FORMAT = 1
 _NAME = re.compile(r"step-(\d+)")
 _MANIFEST = "manifest.json"
+_FILES = {"model.safetensors", "optimizer.safetensors", "state.json", "recipe.yaml", "tokenizer.json"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,19 @@ class Checkpoints:
         self._recipe = recipe
         self._save_tokenizer = save_tokenizer
         self._keep_last = keep_last
+
+    def begin(self, step: int) -> None:
+        """Set checkpoints of later steps aside: a run that begins at `step` takes another way from here.
+
+        Raises:
+            RunError: one can't be renamed.
+        """
+        try:
+            for later, path in found(self._directory):
+                if later > step:
+                    path.rename(_free_name(path.with_name(f"{path.name}.abandoned")))
+        except OSError as error:
+            raise RunError(f"can't set a later checkpoint in {self._directory} aside: {error}") from error
 
     def save(self, snapshot: Snapshot) -> CheckpointRecord:
         """Write a snapshot as `step-N`, N being its step, and remove what `keep_last` says.
@@ -96,6 +110,9 @@ class Checkpoints:
 class NoCheckpoints:
     """The peer of `Checkpoints` on workers that don't write."""
 
+    def begin(self, step: int) -> None:
+        return None
+
     def save(self, snapshot: Snapshot) -> None:
         return None
 
@@ -133,11 +150,17 @@ def verify(path: Path) -> None:
         raise CheckpointError(
             f"checkpoint {path}: format {manifest.get('format')!r} is not {FORMAT}, the one that this version reads"
         )
+    if missing := sorted(_FILES - files.keys()):
+        raise CheckpointError(f"checkpoint {path}: its manifest lacks {', '.join(missing)}")
     for name, expected in files.items():
         file = path / Path(name).name
         if not file.is_file() or file.is_symlink():
             raise CheckpointError(f"checkpoint {path}: {name} is missing")
-        if _sha256(file) != expected:
+        try:
+            actual = _sha256(file)
+        except OSError as error:
+            raise CheckpointError(f"checkpoint {path}: can't read {name}: {error.strerror}") from error
+        if actual != expected:
             raise CheckpointError(f"checkpoint {path}: {name} is damaged (its SHA-256 is not the manifest's)")
 
 
@@ -173,6 +196,13 @@ def locate(path: Path) -> Path:
     raise CheckpointError(
         f"{path} {what}; expected a run directory or a checkpoint such as runs/NAME/checkpoints/step-100"
     )
+
+
+def _free_name(path: Path) -> Path:
+    number, free = 1, path
+    while free.exists():
+        free, number = path.with_name(f"{path.name}.{number}"), number + 1
+    return free
 
 
 def _json(path: Path) -> dict[str, Any]:

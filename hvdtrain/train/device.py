@@ -9,15 +9,27 @@ from typing import TYPE_CHECKING, Literal
 import psutil
 import torch
 
+from hvdtrain.errors import SetupError
+from hvdtrain.launched import usable_cores
+
 if TYPE_CHECKING:
     from hvdtrain.world import World
 
 
 def choose(local_rank: int) -> torch.device:
-    """Return the GPU of this worker's own, or the CPU where the host has no GPU."""
+    """Return the GPU of this worker's own, or the CPU where the host has no GPU.
+
+    Raises:
+        SetupError: the host has fewer GPUs than workers; NCCL refuses two workers on one.
+    """
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    device = torch.device("cuda", local_rank % torch.cuda.device_count())
+    if local_rank >= torch.cuda.device_count():
+        raise SetupError(
+            f"worker {local_rank} of this host has no GPU: there are {torch.cuda.device_count()}; start as many workers a "
+            "host as it has GPUs, or train on the CPU with CUDA_VISIBLE_DEVICES= (empty)"
+        )
+    device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     return device
 
@@ -36,7 +48,7 @@ def set_threads(wanted: Literal["auto"] | int, world: World) -> int:
     own = os.sched_getaffinity(0)
     everyone = world.gather([socket.gethostname(), sorted(own)])
     here = [set(cores) for name, cores in everyone if name == socket.gethostname()]
-    share = max(1, len(set().union(*here)) // len(here))
+    share = max(1, usable_cores(bound=len(set().union(*here))) // len(here))
     threads = min(share, len(own)) if wanted == "auto" else wanted
     torch.set_num_threads(threads)
     return threads

@@ -80,6 +80,17 @@ class Loop:
             self.stopwatch.start()
             yield self._update()
 
+    def check_weights(self) -> None:
+        """Make sure that all parameters are numbers: a huge step can overflow them without a bad loss or gradient yet.
+
+        Raises:
+            NonFiniteError: raised on all workers where it is so on one; names them.
+        """
+        own = all(bool(p.isfinite().all()) for run in self.phases for p in run.parameters)
+        bad = [str(rank) for rank, finite in enumerate(self.world.gather(own)) if not finite]
+        if bad:
+            raise NonFiniteError(f"step {self.step}: non-finite weights on worker {', '.join(bad)}")
+
     def _update(self) -> Update:
         seed_step(self.seed, self.step, self.world.rank)
         lr = self.schedule(self.step)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hvdtrain.errors import CheckpointError, SetupError
+from hvdtrain.errors import CheckpointError
 from hvdtrain.train import checkpoint, state
 from hvdtrain.train.checkpoint import Snapshot
 from hvdtrain.train.window import Counts
-from hvdtrain.world import World, broadcast_tensors, together
+from hvdtrain.world import World, broadcast_tensors, on_first, together
 
 if TYPE_CHECKING:
     from hvdtrain.train.assemble import Assembly
@@ -37,48 +36,16 @@ def resume(assembly: Assembly, world: World, wanted: str) -> Origin:
     Raises:
         CheckpointError: the checkpoint is missing, damaged or of another run.
     """
-    found: tuple[str | None, list[str]] = _on_first(world, lambda: _choose(assembly.recipe.output_dir, wanted))
+    found: tuple[str | None, list[str]] = on_first(world, lambda: _choose(assembly.recipe.output_dir, wanted))
     path, notes = found
     if path is None:
         return Origin(None, None, Counts(), tuple(notes))
     snapshot = _read_everywhere(world, Path(path))
-    together(world, lambda: _check_same_run(assembly, snapshot, path))
-    together(world, lambda: state.put_back(assembly.loop, snapshot))
-    counts = Counts(assembly.loop.loader.position, snapshot.state["targets"])
+    counts = together(world, lambda: _continue(assembly, snapshot, path))
+    before, now = snapshot.state["precision"], assembly.loop.precision.name
+    if before != now:
+        notes.append(f"trained in {before} up to step {snapshot.state['step']}, in {now} from here")
     return Origin(path, snapshot.state["world_size"], counts, tuple(notes))
-
-
-def claim_output(world: World, output_dir: Path, wanted: str) -> str | None:
-    """Make the output directory; with `--resume never` a run that is there is moved aside, never overwritten.
-
-    Returns:
-        Where the earlier run is now, or None.
-
-    Raises:
-        SetupError: the directory can't be made or written.
-    """
-    moved: str | None = _on_first(world, lambda: _claim(output_dir, wanted))
-    return moved
-
-
-def _claim(output_dir: Path, wanted: str) -> str | None:
-    try:
-        moved = None
-        if wanted == "never" and output_dir.is_dir() and any(output_dir.iterdir()):
-            number = 1
-            while (aside := output_dir.with_name(f"{output_dir.name}.{number}")).exists():
-                number += 1
-            output_dir.rename(aside)
-            moved = str(aside)
-        (output_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
-        probe = output_dir / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise SetupError(
-            f"output_dir = {output_dir}: can't be written ({error.strerror}); choose another with output_dir=PATH"
-        ) from error
-    return moved
 
 
 def _choose(output_dir: Path, wanted: str) -> tuple[str | None, list[str]]:
@@ -92,6 +59,15 @@ def _choose(output_dir: Path, wanted: str) -> tuple[str | None, list[str]]:
             "no whole checkpoint to resume from:\n" + "\n".join(problems) + "\nstart anew with --resume never"
         )
     return (None if path is None else str(path)), [f"skipped: {problem}" for problem in problems]
+
+
+def _continue(assembly: Assembly, snapshot: Snapshot, path: str) -> Counts:
+    try:
+        _check_same_run(assembly, snapshot, path)
+        state.put_back(assembly.loop, snapshot)
+        return Counts(assembly.loop.loader.position, snapshot.state["targets"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {path}: its state can't be read ({error!r})") from error
 
 
 def _check_same_run(assembly: Assembly, snapshot: Snapshot, path: str) -> None:
@@ -136,8 +112,3 @@ def _read_everywhere(world: World, path: Path) -> Snapshot:
         optimizer=broadcast_tensors(world, first.optimizer if first else None),
         state=world.gather(first.state if first else None)[0],
     )
-
-
-def _on_first(world: World, work: Callable[[], Any]) -> Any:
-    """Do something on worker 0 alone and give every worker its JSON result, or its error."""
-    return world.gather(together(world, lambda: work() if world.rank == 0 else None))[0]

@@ -24,7 +24,7 @@ from hvdtrain.train.checkpoint import Checkpoints, NoCheckpoints
 from hvdtrain.train.evaluation import evaluate
 from hvdtrain.train.resume import Origin, resume, run_identity
 from hvdtrain.train.summary import summarize
-from hvdtrain.train.window import Window
+from hvdtrain.train.window import Counts, Window
 
 if TYPE_CHECKING:
     from hvdtrain.train.assemble import Assembly
@@ -48,24 +48,46 @@ class Run:
         self._checkpoints = checkpoints
         self._engine = engine
         self._window = Window(world, self._loop)
+        self._origin = Origin(None, None, Counts(), ())
         self._last_checkpoint: str | None = None
         self._last_eval: EvalRecord | None = None
         self._steps: list[StepRecord] = []
 
-    def records(self, resume_from: str) -> Iterator[Record]:
+    def begin(self, resume_from: str) -> None:
+        """Put the run into its first state: new, or that of a checkpoint ("auto", "never" or a path).
+
+        Raises:
+            CheckpointError: the checkpoint is missing, damaged or of another run.
+        """
+        self._origin = resume(self._assembly, self._world, resume_from)
+        self._last_checkpoint = self._origin.checkpoint
+        self._window.counts = self._origin.counts
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self._loop.step >= self._loop.total_steps
+
+    @property
+    def progress(self) -> str:
+        """How far the run has come."""
+        return f"{self._loop.step} of {self._loop.total_steps} steps, {self._last_checkpoint or 'no checkpoint'}"
+
+    def records(self) -> Iterator[Record]:
         """Run to the end, or to the step at which a worker was asked to stop.
 
         Raises:
             NonFiniteError: a loss or gradient is not finite; names the step, the worker and the last checkpoint.
             LostWorkerError: another worker ended.
         """
-        origin = resume(self._assembly, self._world, resume_from)
-        self._last_checkpoint = origin.checkpoint
-        self._window.counts = origin.counts
-        yield self._start_record(origin)
-        if origin.world_size is not None and origin.world_size != self._world.size:
-            yield ResizeRecord(step=self._loop.step, before=origin.world_size, after=self._world.size)
+        self._checkpoints.begin(self._loop.step)
+        yield self._start_record(self._origin)
+        before = self._origin.world_size
+        if before is not None and before != self._world.size:
+            yield ResizeRecord(step=self._loop.step, before=before, after=self._world.size)
         began, stopped = time.perf_counter(), False
+        self._loop.interrupt.begin()
+        self._window.open()
         try:
             for update in self._loop.updates():
                 self._window.add(update)
@@ -75,8 +97,6 @@ class Run:
         except NonFiniteError as error:
             last = self._last_checkpoint or "none was saved"
             raise NonFiniteError(f"{error}; the last good checkpoint: {last}") from error
-        if not stopped and self._config.eval_interval and self._last_eval is None:
-            yield from self._evaluate()
         elapsed = time.perf_counter() - began
         yield summarize(
             self._assembly,
@@ -93,7 +113,7 @@ class Run:
         step, config = self._loop.step, self._config
         last = step == self._loop.total_steps
         logs = last or stop_asked or _due(step, config.log_interval)
-        evaluates = config.eval_interval > 0 and (last or _due(step, config.eval_interval)) and not stop_asked
+        evaluates = config.eval_interval > 0 and (last or (_due(step, config.eval_interval) and not stop_asked))
         saves = last or stop_asked or _due(step, config.save_interval)
         if not (logs or evaluates or saves):
             return False
@@ -102,10 +122,14 @@ class Run:
             record, stop_asked = self._window.close()
             self._steps.append(record)
             yield record
-        if evaluates:
-            yield from self._evaluate()
-        if saves or stop_asked:
-            yield from self._save()
+        if evaluates or saves or stop_asked:
+            began = time.perf_counter()
+            self._loop.check_weights()
+            if evaluates:
+                yield from self._evaluate()
+            if saves or stop_asked:
+                yield from self._save()
+            self._window.leave_out(time.perf_counter() - began)
         # The next step's clocks start together, so that no worker's wait for this one's disk counts as its imbalance.
         self._world.gather(None)
         return stop_asked and not last
@@ -176,7 +200,7 @@ class Run:
             train_tokens=assembly.data.train.targets + 1,
             val_tokens=assembly.data.val.targets + 1,
             unigram_loss=assembly.data.unigram_loss,
-            sync=recipe.sync.name,
+            sync=recipe.sync.name if self._world.size > 1 else "none",
             engine=self._engine,
             resumed_from=origin.checkpoint,
             notes=(*assembly.data.notes, *origin.notes),

@@ -26,6 +26,7 @@ def take(loop: Loop, extra: Mapping[str, Any]) -> Snapshot:
         "step": loop.step,
         "world_size": loop.world.size,
         "global_batch_size": loop.global_batch_size,
+        "precision": loop.precision.name,
         "loader": loop.loader.state_dict(),
         "optimizers": optimizers,
         "scaler": None if scaler is None else scaler.state_dict(),
@@ -44,8 +45,7 @@ def put_back(loop: Loop, snapshot: Snapshot) -> None:
     if before != loop.global_batch_size:
         raise CheckpointError(
             f"the checkpoint was trained with a global batch of {before}, and this run's is {loop.global_batch_size}: "
-            f"set train.global_batch_size={before} to continue it with {loop.world.size} workers, or start anew with "
-            "--resume never"
+            f"{_how_to_keep(before, loop)}, or start anew with --resume never"
         )
     load_model(loop.model, snapshot.model)
     for run in loop.phases:
@@ -54,6 +54,17 @@ def put_back(loop: Loop, snapshot: Snapshot) -> None:
         loop.precision.scaler.load_state_dict(snapshot.state["scaler"])
     loop.loader.load_state_dict(snapshot.state["loader"])
     loop.step = snapshot.state["step"]
+
+
+def _how_to_keep(batch: int, loop: Loop) -> str:
+    """Say what continues a run of another global batch with the workers that there are."""
+    workers = loop.world.size
+    if batch % workers:
+        return f"continue it with a number of workers that divides {batch}, and train.global_batch_size={batch}"
+    micro = loop.global_batch_size // (workers * loop.passes)
+    fits = next(size for size in range(min(micro, batch // workers), 0, -1) if batch % (size * workers) == 0)
+    smaller = f" train.micro_batch_size={fits}" if fits != micro else ""
+    return f"set train.global_batch_size={batch}{smaller} to continue it with {workers} workers"
 
 
 def model_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:

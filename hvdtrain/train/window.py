@@ -27,16 +27,25 @@ class Counts:
 class Window:
     """Collects updates; `close` makes the record of them.
 
-    The rates are the samples and tokens of all workers in the window over the wall time of its steps, the slowest
-    worker's.
+    The rates are the samples and tokens of all workers in the window over its wall time, the slowest worker's: all of
+    it but evaluations, samples and checkpoints, so that what hvdtrain itself costs is in it.
     """
 
     def __init__(self, world: World, loop: Loop) -> None:
         self._world = world
         self._loop = loop
         self._updates: list[Update] = []
-        self._began = time.perf_counter()
+        self._began = self._since = time.perf_counter()
+        self._left_out = 0.0
         self.counts = Counts()
+
+    def open(self) -> None:
+        """Begin to count time."""
+        self._began = self._since = time.perf_counter()
+
+    def leave_out(self, seconds: float) -> None:
+        """Take time that was not training's out of this window."""
+        self._left_out += seconds
 
     def add(self, update: Update) -> None:
         self._updates.append(update)
@@ -45,10 +54,12 @@ class Window:
 
     def close(self) -> tuple[StepRecord, bool]:
         """Return the record of the updates since the last one, and whether any worker was asked to stop."""
-        mine = [self._loop.stopwatch.drain(), memory_bytes(self._loop.device), self._loop.interrupt.requested]
-        times, memory, stops = zip(*self._world.gather(mine), strict=True)
-        seconds = split(times)
-        wall = max(sum(step["step"] for step in worker) for worker in times)
+        now = time.perf_counter()
+        wall, self._since, self._left_out = now - self._since - self._left_out, now, 0.0
+        device, interrupt = self._loop.device, self._loop.interrupt
+        mine = [wall, self._loop.stopwatch.drain(), memory_bytes(device), interrupt.requested]
+        walls, times, memory, stops = zip(*self._world.gather(mine), strict=True)
+        wall = max(walls)
         updates, self._updates = self._updates, []
         record = StepRecord(
             step=self._loop.step,
@@ -60,7 +71,7 @@ class Window:
             samples_per_second=sum(update.samples for update in updates) / wall,
             tokens_per_second=sum(update.targets for update in updates) / wall,
             world_size=self._world.size,
-            seconds=seconds,
+            seconds=split(times),
             memory_bytes=max(memory),
             elapsed=time.perf_counter() - self._began,
         )

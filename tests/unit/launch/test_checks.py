@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from hvdtrain.launch.checks import CHECKS, Finding, examine
-from hvdtrain.launch.facts import Facts, usable_cores
+from hvdtrain.launch.facts import Facts
+from hvdtrain.launched import usable_cores
 
 GOOD = Facts(
     python=(3, 11, 7),
@@ -122,4 +123,4 @@ def test_the_quota_of_a_container_counts(
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
     (tmp_path / "cpu.max").write_text(text)
-    assert usable_cores(tmp_path / "cpu.max") == (cores or 16)
+    assert usable_cores(cgroup=tmp_path / "cpu.max") == (cores or 16)

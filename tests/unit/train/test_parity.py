@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
@@ -65,5 +67,8 @@ def test_one_worker_equals_plain_torch_to_the_last_bit(small_recipe: Path, tmp_p
     finally:
         torch.set_num_threads(threads)
     assert losses[-1] < losses[0] - 0.5, "a loop that does not learn shows nothing"
+    records = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    # The sums of losses are in double precision there, of float32 terms here and there.
+    assert [r["loss"] for r in records if r["event"] == "step"] == pytest.approx(losses, rel=1e-6)
     for name, tensor in expected.items():
         assert torch.equal(trained[name], tensor), name

@@ -1,0 +1,61 @@
+"""The output directory: nothing in it that hvdtrain did not write is touched, and no run is ever overwritten."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hvdtrain.errors import SetupError
+from hvdtrain.world import World, on_first
+
+_CHOOSE = "choose another with output_dir=PATH"
+
+
+def check_output(world: World, output_dir: Path) -> None:
+    """Make sure, without changing anything, that a run can have this directory.
+
+    Raises:
+        SetupError: it can't be written, or it holds a recipe.yaml of the user's.
+    """
+    on_first(world, lambda: _check(output_dir))
+
+
+def claim_output(world: World, output_dir: Path, *, afresh: bool) -> str | None:
+    """Make the directory; `afresh` moves a run that is there aside, and returns where it is now.
+
+    Raises:
+        SetupError: the directory can't be made or moved.
+    """
+    moved: str | None = on_first(world, lambda: _claim(output_dir, afresh))
+    return moved
+
+
+def _check(output_dir: Path) -> None:
+    standing = next(path for path in (output_dir.absolute(), *output_dir.absolute().parents) if path.exists())
+    if not standing.is_dir():
+        raise SetupError(f"output_dir = {output_dir}: {standing} is a file; {_CHOOSE}")
+    if not os.access(standing, os.W_OK | os.X_OK):
+        raise SetupError(f"output_dir = {output_dir}: no permission to write in {standing}; {_CHOOSE}")
+    if (output_dir / "recipe.yaml").exists() and not _holds_run(output_dir):
+        raise SetupError(
+            f"output_dir = {output_dir}: holds a recipe.yaml that no run wrote, and a run would overwrite it; {_CHOOSE}"
+        )
+
+
+def _claim(output_dir: Path, afresh: bool) -> str | None:
+    try:
+        moved = None
+        if afresh and _holds_run(output_dir):
+            number = 1
+            while (aside := output_dir.with_name(f"{output_dir.name}.{number}")).exists():
+                number += 1
+            output_dir.rename(aside)
+            moved = str(aside)
+        (output_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"output_dir = {output_dir}: can't be written ({error.strerror}); {_CHOOSE}") from error
+    return moved
+
+
+def _holds_run(output_dir: Path) -> bool:
+    return (output_dir / "metrics.jsonl").exists() or (output_dir / "checkpoints").is_dir()
