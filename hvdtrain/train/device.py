@@ -26,8 +26,8 @@ def choose(local_rank: int) -> torch.device:
         return torch.device("cpu")
     if local_rank >= torch.cuda.device_count():
         raise SetupError(
-            f"worker {local_rank} of this host has no GPU: there are {torch.cuda.device_count()}; start as many workers a "
-            "host as it has GPUs, or train on the CPU with CUDA_VISIBLE_DEVICES= (empty)"
+            f"worker {local_rank} of this host has no GPU: there are {torch.cuda.device_count()}; start as many "
+            "workers a host as it has GPUs, or train on the CPU with CUDA_VISIBLE_DEVICES= (empty)"
         )
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM ask a run to stop at the end of its step. No torch here: it must be in place before torch loads."""
+"""SIGINT and SIGTERM ask a run to stop at the end of its step. No torch here: it comes before torch loads."""
 
 from __future__ import annotations
 
