@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ def resume(assembly: Assembly, world: World, wanted: str) -> Origin:
         return Origin(None, None, Counts(), tuple(notes))
     snapshot = _read_everywhere(world, Path(path))
     counts = together(world, lambda: _continue(assembly, snapshot, path))
+    _count_what_is_left(assembly)
     before, now = snapshot.state["precision"], assembly.loop.precision.name
     if before != now:
         notes.append(f"trained in {before} up to step {snapshot.state['step']}, in {now} from here")
@@ -59,6 +61,14 @@ def _choose(output_dir: Path, wanted: str) -> tuple[str | None, list[str]]:
             "no whole checkpoint to resume from:\n" + "\n".join(problems) + "\nstart anew with --resume never"
         )
     return (None if path is None else str(path)), [f"skipped: {problem}" for problem in problems]
+
+
+def _count_what_is_left(assembly: Assembly) -> None:
+    """Epochs end where the samples do: batches that were ragged before leave more updates than a new run would have."""
+    epochs, loop = assembly.recipe.train.epochs, assembly.loop
+    if epochs is not None:
+        left = epochs * len(assembly.data.train) - loop.loader.position
+        loop.total_steps = loop.step + math.ceil(max(0, left) / loop.global_batch_size)
 
 
 def _continue(assembly: Assembly, snapshot: Snapshot, path: str) -> Counts:

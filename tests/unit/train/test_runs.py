@@ -1,0 +1,160 @@
+"""What a run does to its directory: begun, finished, gone back, refused. One process, in this one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hvdtrain.cli.train import train
+from hvdtrain.errors import CheckpointError, DataError, NonFiniteError, RecipeError, SetupError
+from hvdtrain.train import checkpoint
+
+Train = Callable[..., Path]
+
+
+@pytest.fixture
+def trained(small_recipe: Path, tmp_path: Path) -> Train:
+    """Train the small recipe with overrides; return its directory."""
+
+    def run(*overrides: str, resume: str = "auto", output: str = "run") -> Path:
+        train(str(small_recipe), [f"output_dir={tmp_path / output}", *overrides], resume=resume, plain=True)
+        return tmp_path / output
+
+    return run
+
+
+def records(output: Path, event: str) -> list[dict]:
+    lines = (output / "metrics.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["event"] == event]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_finished_run_is_left_as_it_is(trained: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    output = trained()
+    before = contents(output)
+    capsys.readouterr()
+    trained()
+    assert contents(output) == before
+    assert "small is finished: 20 of 20 steps" in capsys.readouterr().out
+
+
+def test_beginning_anew_keeps_the_run_that_was_there(trained: Train, tmp_path: Path) -> None:
+    before = contents(trained())
+    trained("train.max_steps=4", resume="never")
+    kept = {path.replace("/run.1/", "/run/"): content for path, content in contents(tmp_path / "run.1").items()}
+    assert kept == before
+    assert [r["step"] for r in records(tmp_path / "run", "end")] == [4]
+
+
+def test_a_run_that_is_refused_moves_and_makes_nothing(trained: Train, tmp_path: Path) -> None:
+    before = contents(trained())
+    with pytest.raises(DataError):
+        trained("data.paths=[/no/such/corpus]", resume="never")
+    with pytest.raises(DataError):
+        trained("data.paths=[/no/such/corpus]", output="other")
+    assert contents(tmp_path / "run") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_a_recipe_of_the_users_is_not_overwritten(trained: Train, tmp_path: Path) -> None:
+    own = tmp_path / "run" / "recipe.yaml"
+    own.parent.mkdir()
+    own.write_text("# mine\n")
+    with pytest.raises(SetupError, match="holds a recipe.yaml that no run wrote"):
+        trained()
+    assert own.read_text() == "# mine\n"
+
+
+def test_going_back_sets_later_checkpoints_aside(trained: Train, tmp_path: Path) -> None:
+    output = trained()
+    trained("train.keep_last=1", "train.max_steps=15", resume=str(output / "checkpoints" / "step-10"))
+    names = sorted(path.name for path in (output / "checkpoints").iterdir())
+    assert names == ["step-15", "step-20.abandoned"]
+    assert checkpoint.newest(output / "checkpoints")[0] == output / "checkpoints" / "step-15"
+    assert [r["step"] for r in records(output, "start")] == [0, 10]
+
+
+def test_a_longer_run_goes_on_where_the_shorter_ended(trained: Train) -> None:
+    constant = "lr_scheduler={name: constant}"
+    trained(constant, "train.max_steps=7")
+    output = trained(constant)
+    losses = [r["loss"] for r in records(output, "step")]
+    assert losses == [r["loss"] for r in records(trained(constant, output="whole"), "step")]
+    assert [r["tokens"] for r in records(output, "step")] == [192 * step for step in range(1, 21)]
+
+
+def test_epochs_count_the_samples_that_are_left(trained: Train) -> None:
+    """The first epoch ends with a ragged batch; the second must still train on all of its samples."""
+    constant = ("lr_scheduler={name: constant}", "train.max_steps=null", "train.log_interval=1000")
+    trained(*constant, "train.epochs=1")
+    output = trained(*constant, "train.epochs=2")
+    once, twice = (r["samples"] for r in records(output, "end"))
+    assert once % 12, "the corpus must not divide, or this shows nothing"
+    assert twice == 2 * once
+
+
+def test_weights_that_overflow_are_never_saved(trained: Train, tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteError, match=r"step 1: non-finite weights on worker 0; .*none was saved"):
+        trained("optimizer.lr=1e38", "lr_scheduler={name: constant, warmup_steps: 0}", "train.save_interval=1")
+    assert checkpoint.found(tmp_path / "run" / "checkpoints") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("model.n_layers=1", "another model: n_layers 2 there and n_layers 1 here"),
+        ("seed=5", "another"),
+        ("train.global_batch_size=24", "set train.global_batch_size=12 to continue it with 1 workers"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(trained: Train, change: str, said: str) -> None:
+    output = trained()
+    before = contents(output)
+    with pytest.raises(CheckpointError) as raised:
+        trained(change, "train.max_steps=30")
+    assert said in str(raised.value)
+    assert contents(output) == before
+
+
+def test_a_state_that_lacks_a_value_is_named(trained: Train) -> None:
+    output = trained("train.max_steps=10", "lr_scheduler={name: constant}")
+    place = output / "checkpoints" / "step-10"
+    state = json.loads((place / "state.json").read_text())
+    del state["targets"]
+    (place / "state.json").write_text(json.dumps(state))
+    manifest = json.loads((place / "manifest.json").read_text())
+    manifest["files"]["state.json"] = checkpoint._sha256(place / "state.json")
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="targets"):
+        trained("lr_scheduler={name: constant}")
+
+
+def test_a_rate_that_could_only_rise_is_refused(trained: Train) -> None:
+    scaled = "lr_scheduler={name: cosine, min_lr: 3e-4, batch_size_scaling: linear, base_batch_size: 1024}"
+    with pytest.raises(RecipeError, match=r"lr_scheduler.min_lr = 0.0003: must not exceed"):
+        trained(scaled)
+
+
+def test_rates_hold_all_wall_time(trained: Train) -> None:
+    steps = records(trained("train.eval_interval=0", "train.save_interval=0"), "step")
+    accounted = sum(192 / record["tokens_per_second"] for record in steps)
+    assert accounted == pytest.approx(steps[-1]["elapsed"], rel=0.1)
+
+
+def test_a_reader_that_leaves_stops_the_run_with_a_checkpoint(small_recipe: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hvdtrain", "train", small_recipe, f"output_dir={tmp_path / 'run'}"]
+    process = subprocess.Popen([*map(str, command), "train.max_steps=100000"], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    [end] = records(tmp_path / "run", "end")
+    assert end["reason"] == "stopped"
+    assert checkpoint.newest(tmp_path / "run" / "checkpoints")[0] is not None
