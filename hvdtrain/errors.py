@@ -18,9 +18,13 @@ from difflib import get_close_matches
 
 
 class HvdtrainError(Exception):
-    """Base of every deliberate error; `str(error)` is the whole message."""
+    """Base of every deliberate error; `str(error)` is the whole message.
+
+    `shared` says that all workers raised it together.
+    """
 
     exit_code = 1
+    shared = False
 
 
 class UserError(HvdtrainError):

@@ -169,12 +169,13 @@ def together(world: World, work: Callable[[], T]) -> T:
         problem = error
     messages = world.gather(None if problem is None else str(problem))
     failed = {rank: message for rank, message in enumerate(messages) if message is not None}
-    if problem is not None and len(failed) == world.size and len(set(failed.values())) == 1:
-        raise problem
-    if failed:
+    if not failed:
+        return result
+    if problem is None or len(failed) < world.size or len(set(failed.values())) > 1:
         names = hosts(world)
-        raise UserError("\n".join(f"worker {rank} on {names[rank]}: {text}" for rank, text in failed.items()))
-    return result
+        problem = UserError("\n".join(f"worker {rank} on {names[rank]}: {text}" for rank, text in failed.items()))
+    problem.shared = True
+    raise problem
 
 
 def on_first(world: World, work: Callable[[], Any]) -> Any:

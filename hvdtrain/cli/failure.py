@@ -20,14 +20,13 @@ _SECONDS_FOR_LAUNCHER = 4.0
 def fail(error: HvdtrainError) -> NoReturn:
     """Print the error and exit with its code.
 
-    All workers of a run mostly fail alike, or because another one did. So worker 0 speaks at once, and so does a
-    worker whose error is its own; one that lost another, or that may repeat what worker 0 says, first gives the
-    launcher the time to end it.
+    An error that the workers share is worker 0's to tell. Otherwise a worker speaks for itself, but one that lost
+    another, or may repeat what worker 0 says, first gives the launcher the time to end it.
     """
-    secondary = isinstance(error, LostWorkerError)
-    if launched_size() > 1 and (secondary or launched_rank() != 0):
-        time.sleep(_SECONDS_FOR_LAUNCHER if secondary else _SECONDS_FOR_LAUNCHER / 2)
-    _say(error)
+    if launched_size() > 1 and (isinstance(error, LostWorkerError) or launched_rank() != 0):
+        time.sleep(_SECONDS_FOR_LAUNCHER if isinstance(error, LostWorkerError) else _SECONDS_FOR_LAUNCHER / 2)
+    if not (error.shared and launched_rank() != 0):
+        _say(error)
     # Not sys.exit: Horovod's shutdown at exit waits for workers that may be gone.
     os._exit(error.exit_code)
 

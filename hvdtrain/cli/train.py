@@ -46,11 +46,11 @@ def _join_and_run(loaded: LoadedRecipe, resume: str, plain: bool, interrupt: Int
     engine = engine_environment(loaded)
     world = worlds.start({variable: knob.value for variable, knob in engine.items()})
     try:
-        knobs = {name: str(knob) for name, knob in engine.items()} if world.size > 1 else {}
+        knobs = {name: str(knob) for name, knob in engine.items() if name.startswith("HOROVOD_") and world.size > 1}
         _run(loaded.recipe, world, knobs, resume, plain, interrupt)
-    except UserError:
-        # All workers are here, for the same reason: left in good order, the engine has nothing to complain about.
-        world.close()
+    except UserError as error:
+        if error.shared:
+            world.close()  # Left by all in good order, the engine has nothing to complain about.
         raise
     world.close()
 

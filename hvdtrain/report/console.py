@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Protocol, TextIO
 
+from hvdtrain.launched import launched_size
 from hvdtrain.report import Subscriber, events
 
 
@@ -52,7 +53,12 @@ def make_reporter(
 
 
 def can_be_live(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Return whether a view can be redrawn in place: a terminal with a cursor and Unicode, and no CI log."""
+    """Return whether a view can be redrawn in place: a terminal with a cursor and Unicode, and no CI log.
+
+    A worker's terminal is nobody's: mpirun gives it one, and forwards what it reads there line by line.
+    """
+    if launched_size() > 1:
+        return False
     if not stream.isatty() or environment.get("TERM", "") in ("dumb", "unknown") or environment.get("CI"):
         return False
     return (stream.encoding or "").lower().replace("-", "").startswith("utf")

@@ -55,7 +55,7 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt) -> Assembly:
     device = together(world, lambda: devices.choose(world.local_rank))
     if config.deterministic:
         devices.make_deterministic()
-    batch = plan_batch(config, world.size)
+    batch = together(world, lambda: plan_batch(config, world.size))
     number_format = together(world, lambda: precision.choose(config.precision, device))
     data = _prepared_alike(recipe, world)
     task = build_task(recipe.task, data)
@@ -69,7 +69,7 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt) -> Assembly:
         phases=_phase_runs(recipe, model, task, batch.passes, world.size),
         loader=_loader(recipe, data, batch, world),
         precision=number_format,
-        schedule=make_schedule(recipe, batch.global_batch_size, steps),
+        schedule=together(world, lambda: make_schedule(recipe, batch.global_batch_size, steps)),
         stopwatch=Stopwatch(device),
         interrupt=interrupt,
         device=device,

@@ -135,7 +135,7 @@ def test_a_checkpoint_of_another_batch_is_refused(horovodrun, small_recipe: Path
     )
     assert finished.returncode != 0
     told = finished.stdout + finished.stderr
-    assert told.count("set train.global_batch_size=2 to continue it with 2 workers") == 1
+    assert told.count("set train.global_batch_size=2 train.micro_batch_size=1 to continue it with 2 workers") == 1
     assert "<stderr>:Traceback" not in told, "horovodrun ends with a traceback of its own; a worker must not"
 
 
