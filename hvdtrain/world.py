@@ -104,10 +104,10 @@ class Horovod:
         return self._Handle(self._hvd, self._hvd.allreduce_async_(values, name=name, op=self._hvd.Sum))
 
     def gather(self, value: Any) -> list[Any]:
-        mine = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
-        sizes = guard(lambda: self._hvd.allgather(torch.tensor([mine.numel()]), name="gather.sizes")).tolist()
-        parts = guard(lambda: self._hvd.allgather(mine, name="gather.bytes")).split(sizes)
-        return [json.loads(bytes(part.tolist())) for part in parts]
+        # JSON holds no line end, so that the values part themselves and one collective is enough.
+        mine = torch.frombuffer(bytearray(json.dumps(value).encode() + b"\n"), dtype=torch.uint8)
+        everyone = guard(lambda: self._hvd.allgather(mine, name="gather"))
+        return [json.loads(line) for line in everyone.numpy().tobytes().splitlines()]
 
     def broadcast_(self, tensors: Mapping[str, torch.Tensor]) -> None:
         handles = [self._hvd.broadcast_async_(tensor, 0, name=f"broadcast.{name}") for name, tensor in tensors.items()]

@@ -129,9 +129,9 @@ class Run:
                 yield from self._evaluate()
             if saves or stop_asked:
                 yield from self._save()
+            # The next step begins together, so that no worker's wait for this one's disk counts as its imbalance.
+            self._world.gather(None)
             self._window.leave_out(time.perf_counter() - began)
-        # The next step's clocks start together, so that no worker's wait for this one's disk counts as its imbalance.
-        self._world.gather(None)
         return stop_asked and not last
 
     def _evaluate(self) -> Iterator[Record]:
