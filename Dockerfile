@@ -36,7 +36,7 @@ ENV HVDTRAIN_VENV=/opt/hvdtrain PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
 COPY scripts/install scripts/lib.sh scripts/
 COPY scripts/horovod scripts/horovod
-RUN scripts/install --engine && rm -rf /root/.cache
+RUN scripts/install --engine && rm -rf ~/.cache
 
 # The demo's text is part of the image. Its directory is also where tokenised data goes, whoever the user is.
 COPY . .

@@ -80,13 +80,13 @@ class Run:
             NonFiniteError: a loss or gradient is not finite; names the step, the worker and the last checkpoint.
             LostWorkerError: another worker ended.
         """
+        self._loop.interrupt.begin()
         self._checkpoints.begin(self._loop.step)
         yield self._start_record(self._origin)
         before = self._origin.world_size
         if before is not None and before != self._world.size:
             yield ResizeRecord(step=self._loop.step, before=before, after=self._world.size)
         began, stopped = time.perf_counter(), False
-        self._loop.interrupt.begin()
         self._window.open()
         try:
             for update in self._loop.updates():
