@@ -149,9 +149,67 @@ class EndRecord(Record):
     checkpoint: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord(Record):
+    """What one worker measured of a short run, for a scaling sweep, a prediction or a search for good knobs.
+
+    Each of the three blocks of steps holds, for each step, `metrics.timing.StepTimes`; all workers begin a block
+    together. `synchronised` is training as it is; `idle` steps are not synchronised while the engine runs beside them
+    with nothing to do; `floor` steps are not synchronised and no engine runs. With one worker only `floor` is there.
+
+    `wall` are the seconds of the whole synchronised block (of the floor with one worker). `allreduce` has a row
+    [bytes, seconds, processor seconds] for each plain all-reduce of one buffer; `latencies` are those of tiny ones,
+    begun at random moments of the engine's cycle. `gradients` has a row [bytes, seconds after the beginning of
+    backward, name] in the order in which backward made them. `reduce_seconds_per_byte` is what summing two buffers takes.
+    """
+
+    event: ClassVar[str] = "trial"
+    rank: int
+    world_size: int
+    host: str
+    local_size: int
+    cores: int
+    threads: int
+    device: str
+    precision: str
+    controller: str
+    engine: Mapping[str, str] = field(default_factory=dict)
+    global_batch_size: int
+    micro_batch_size: int
+    gradient_accumulation_steps: int
+    samples: int
+    tokens: int
+    wall: float
+    synchronised: tuple[Mapping[str, float], ...] = ()
+    idle: tuple[Mapping[str, float], ...] = ()
+    floor: tuple[Mapping[str, float], ...] = ()
+    bytes_per_step: int = 0
+    tensors: int = 0
+    allreduce_seconds: float | None = None
+    one_buffer_seconds: float | None = None
+    allreduce: tuple[tuple[float, float, float], ...] = ()
+    latencies: tuple[float, ...] = ()
+    gradients: tuple[tuple[int, float, str], ...] = ()
+    reduce_seconds_per_byte: float | None = None
+    flops_per_token: float = 0.0
+    peak_flops: float | None = None
+    peak_source: str = ""
+    memory_bytes: int = 0
+    notes: tuple[str, ...] = ()
+
+
 TYPES: dict[str, type[Record]] = {
     kind.event: kind
-    for kind in (StartRecord, StepRecord, EvalRecord, SampleRecord, CheckpointRecord, ResizeRecord, EndRecord)
+    for kind in (
+        StartRecord,
+        StepRecord,
+        EvalRecord,
+        SampleRecord,
+        CheckpointRecord,
+        ResizeRecord,
+        EndRecord,
+        TrialRecord,
+    )
 }
 
 
