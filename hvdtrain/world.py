@@ -39,6 +39,8 @@ class World(Protocol):
     size: int
     local_rank: int
     local_size: int
+    controller: str
+    """What the workers are coordinated by: "gloo", "mpi", or "" where they are not."""
 
     def start_sum(self, values: torch.Tensor, name: str) -> Pending:
         """Begin to sum a tensor over workers, in place."""
@@ -61,6 +63,7 @@ class Solo:
     """The world of one process: every collective is what it would be with one worker."""
 
     rank, size, local_rank, local_size = 0, 1, 0, 1
+    controller = ""
 
     class _Done:
         def __init__(self, value: torch.Tensor) -> None:
@@ -82,6 +85,28 @@ class Solo:
         return None
 
 
+class Detached:
+    """Workers that do not talk to each other: each keeps its place in a world, and takes its own values for all."""
+
+    controller = ""
+
+    def __init__(self, world: World) -> None:
+        self.rank, self.size = world.rank, world.size
+        self.local_rank, self.local_size = world.local_rank, world.local_size
+
+    def start_sum(self, values: torch.Tensor, name: str) -> Pending:
+        return Solo._Done(values.mul_(self.size))
+
+    def gather(self, value: Any) -> list[Any]:
+        return [json.loads(json.dumps(value)) for _ in range(self.size)]
+
+    def broadcast_(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+
 class Horovod:
     """The workers that horovodrun or mpirun started. `hvd` is `horovod.torch`, initialised."""
 
@@ -91,6 +116,7 @@ class Horovod:
         self.size: int = hvd.size()
         self.local_rank: int = hvd.local_rank()
         self.local_size: int = hvd.local_size()
+        self.controller = "mpi" if hvd.mpi_enabled() else "gloo"
 
     class _Handle:
         def __init__(self, hvd: Any, handle: int) -> None:

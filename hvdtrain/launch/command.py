@@ -21,7 +21,10 @@ MISSING = (
 
 @dataclass(frozen=True)
 class Launch:
-    """What to start: a recipe, on how many workers, where, and with which flags of horovodrun (by `Flag.key`)."""
+    """What to start: a recipe, on how many workers, where, and with which flags of horovodrun (by `Flag.key`).
+
+    `instead` are the arguments of the hvdtrain command that the workers run where it is not `train` with the recipe.
+    """
 
     recipe: str
     workers: int
@@ -30,6 +33,7 @@ class Launch:
     hosts: tuple[Host, ...] = ()
     controller: Literal["gloo", "mpi"] | None = None
     flags: Mapping[str, Any] = field(default_factory=dict)
+    instead: Sequence[str] = ()
 
     @property
     def elastic(self) -> bool:
@@ -71,8 +75,8 @@ def horovodrun(program: str, launch: Launch, python: str = sys.executable) -> li
         line += ["-H", ",".join(map(str, launch.hosts))]
     if launch.controller:
         line.append(f"--{launch.controller}")
-    worker = [python, "-m", "hvdtrain", "train", launch.recipe, *launch.overrides, "--resume", launch.resume]
-    return [*line, *flags.arguments(launch.flags), *worker]
+    train = ["train", launch.recipe, *launch.overrides, "--resume", launch.resume]
+    return [*line, *flags.arguments(launch.flags), python, "-m", "hvdtrain", *(launch.instead or train)]
 
 
 def find_horovodrun(python: str = sys.executable) -> str:

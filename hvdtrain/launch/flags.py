@@ -73,6 +73,10 @@ FLAGS = (
     Flag("--verbose", "switch", "Let horovodrun tell what it does.", _DEBUG),
 )
 
+_NOT_IN_TRIALS = ("--autotune", "--autotune-log-file", "--config-file")
+TRIAL_FLAGS = tuple(flag for flag in FLAGS if flag.group in (_HOSTS, _ENGINE) and flag.name not in _NOT_IN_TRIALS)
+"""Those that make sense for short measured runs: an engine that tunes itself changes while it is measured."""
+
 
 def arguments(values: Mapping[str, Any]) -> list[str]:
     """Return horovodrun's arguments for the flags that were given.
@@ -90,7 +94,7 @@ def arguments(values: Mapping[str, Any]) -> list[str]:
             continue
         if flag.kind in ("whole", "number") and value < 0:
             raise UserError(f"{flag.name} = {value}: must not be negative")
-        if flag.kind in ("switch", "switch"):
+        if flag.kind == "switch":
             given.append(flag.name if value else f"--no-{flag.name.removeprefix('--')}")
         elif flag.kind == "pair":
             given += [flag.name, *(str(one) for one in value)]

@@ -160,7 +160,9 @@ class TrialRecord(Record):
     `wall` are the seconds of the whole synchronised block (of the floor with one worker). `allreduce` has a row
     [bytes, seconds, processor seconds] for each plain all-reduce of one buffer; `latencies` are those of tiny ones,
     begun at random moments of the engine's cycle. `gradients` has a row [bytes, seconds after the beginning of
-    backward, name] in the order in which backward made them. `reduce_seconds_per_byte` is what summing two buffers takes.
+    backward, name] in the order in which backward made them. `reduce_seconds_per_byte` is what summing two buffers
+    takes. `processor` holds for the blocks "synchronised" and "floor" the seconds "wall", "own" (this process on all
+    its threads) and "machine" (all that ran on this host).
     """
 
     event: ClassVar[str] = "trial"
@@ -190,6 +192,7 @@ class TrialRecord(Record):
     allreduce: tuple[tuple[float, float, float], ...] = ()
     latencies: tuple[float, ...] = ()
     gradients: tuple[tuple[int, float, str], ...] = ()
+    processor: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     reduce_seconds_per_byte: float | None = None
     flops_per_token: float = 0.0
     peak_flops: float | None = None

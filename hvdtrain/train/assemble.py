@@ -44,8 +44,8 @@ class Assembly:
     flops_per_token: float
 
 
-def assemble(recipe: Recipe, world: World, interrupt: Interrupt) -> Assembly:
-    """Build the run on this worker.
+def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedData | None = None) -> Assembly:
+    """Build the run on this worker; `data` stands in for what the recipe names.
 
     Raises:
         UserError: the recipe can't be run here; raised on all workers where it is on one.
@@ -57,7 +57,7 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt) -> Assembly:
         devices.make_deterministic()
     batch = together(world, lambda: plan_batch(config, world.size))
     number_format = together(world, lambda: precision.choose(config.precision, device))
-    data = _prepared_alike(recipe, world)
+    data = data or _prepared_alike(recipe, world)
     task = build_task(recipe.task, data)
     model = build_model(recipe, DataSpec(data.tokenizer.vocab_size, data.train.max_seq_len), device)
     world.broadcast_(model_tensors(model))
