@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hvdtrain import __version__
-from hvdtrain.cli import data, doctor, generate, launch, recipes, train, validate
+from hvdtrain.cli import data, doctor, estimate, generate, launch, recipes, report, scale, train, trial, tune, validate
 from hvdtrain.cli.failure import fail
 from hvdtrain.errors import HvdtrainError
 
@@ -40,6 +40,11 @@ app.command("launch", context_settings=launch.CONTEXT)(launch.launch)
 app.command("validate")(validate.validate)
 app.command("generate")(generate.generate)
 app.command("doctor")(doctor.doctor)
+app.command("scale")(scale.scale)
+app.command("estimate")(estimate.estimate)
+app.command("report")(report.report)
+app.command("tune")(tune.tune)
+app.command("trial", hidden=True)(trial.trial)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")
 

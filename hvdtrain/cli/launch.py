@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
-import socket
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from hvdtrain.cli.horovodrun_flags import with_flags
 from hvdtrain.errors import UserError
-from hvdtrain.launch.flags import FLAGS, Flag
+from hvdtrain.launch.flags import FLAGS
 
 if TYPE_CHECKING:
     from hvdtrain.launch.command import Launch
     from hvdtrain.launch.hosts import Host
+    from hvdtrain.recipe import Recipe
 
 CONTEXT: dict[str, Any] = {}
-_TYPES: dict[str, Any] = {
-    "text": str,
-    "whole": int,
-    "number": float,
-    "switch": bool,
-    "pair": tuple[int, int],
-}
+_PRINTING: Any = {"rich_help_panel": "Instead of running", "show_default": False}
 
 
-def _with_horovodrun_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each of `FLAGS`; it gets them as keywords, None where they were not given."""
-    own = inspect.signature(command, eval_str=True)
-    kept = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    more = [
-        inspect.Parameter(flag.key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(flag))
-        for flag in FLAGS
-    ]
-    command.__signature__ = own.replace(parameters=[*kept, *more])  # type: ignore[attr-defined]
-    command.__annotations__ |= {parameter.name: parameter.annotation for parameter in more}
-    return command
-
-
-def _annotation(flag: Flag) -> Any:
-    names = (flag.name, flag.short) if flag.short else (flag.name,)
-    option = typer.Option(*names, help=flag.help, rich_help_panel=flag.group, show_default=False)
-    return Annotated[_TYPES[flag.kind] | None, option]
-
-
-@_with_horovodrun_flags
+@with_flags(FLAGS)
 def launch(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
     workers: Annotated[int, typer.Option("-np", "--num-proc", metavar="N", help="The number of workers.")],
@@ -71,6 +45,18 @@ def launch(
     stop_timeout: Annotated[
         float, typer.Option(min=0, help="Seconds that the workers have for a checkpoint after Ctrl-C or SIGTERM.")
     ] = 120.0,
+    host_check: Annotated[
+        bool, typer.Option("--host-check/--no-host-check", help="Ask other hosts first whether they fit together.")
+    ] = True,
+    instead: Annotated[
+        Literal["horovodrun", "slurm", "mpijob"] | None,
+        typer.Option("--print", help="Write that command, batch script or manifest, and run nothing.", **_PRINTING),
+    ] = None,
+    cores: Annotated[
+        int | None, typer.Option("--cores-per-worker", min=1, help="Cores to ask the scheduler for.", **_PRINTING)
+    ] = None,
+    gpus: Annotated[bool, typer.Option("--gpus", help="Ask it for a GPU a worker.", **_PRINTING)] = False,
+    image: Annotated[str | None, typer.Option(help="Container image of the MPIJob.", **_PRINTING)] = None,
     **flags: Any,
 ) -> None:
     """Train a recipe with several workers, and watch.
@@ -98,7 +84,10 @@ def launch(
         controller="gloo" if gloo else "mpi" if mpi else None,
         flags=flags,
     )
-    code = _run(request, plain, stop_timeout)
+    if instead is not None:
+        typer.echo(_text(request, instead, cores, gpus, image), nl=False)
+        return
+    code = _run(request, plain, stop_timeout, host_check)
     if code:
         raise typer.Exit(code)
 
@@ -111,27 +100,49 @@ def _hosts(text: str | None, file: Path | None) -> tuple[Host, ...]:
     return parse_hosts(text) if text is not None else read_hostfile(file) if file is not None else ()
 
 
-def _run(request: Launch, plain: bool, stop_timeout: float) -> int:
-    """Check all that can be checked before anything is started, then run the job; return its exit code."""
-    from hvdtrain.launch import command, hosts
-    from hvdtrain.launch.processes import Job
-    from hvdtrain.launch.runner import Runner
+def _validate(request: Launch) -> Recipe:
+    """Check all that can be checked without the machine."""
+    from hvdtrain.launch import command
     from hvdtrain.recipe import load
     from hvdtrain.recipe.batching import plan_batch
-    from hvdtrain.report.console import make_view
 
     command.check(request)
-    trained = load(request.recipe, list(request.overrides)).recipe
+    recipe = load(request.recipe, list(request.overrides)).recipe
     if not request.elastic:
-        plan_batch(trained.train, request.workers)
+        plan_batch(recipe.train, request.workers)
+    return recipe
+
+
+def _text(request: Launch, kind: str, cores: int | None, gpus: bool, image: str | None) -> str:
+    """Return what `--print` asks for."""
+    from hvdtrain.launch import command, scripts
+
+    recipe = _validate(request)
+    if kind == "horovodrun":
+        return scripts.horovodrun(request, command.find_horovodrun())
+    threads = recipe.train.threads_per_worker
+    cores = cores or (1 if threads == "auto" else threads)
+    resources = scripts.Resources(recipe.name, cores, gpus, image or scripts.IMAGE)
+    return scripts.slurm(request, resources) if kind == "slurm" else scripts.mpijob(request, resources)
+
+
+def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool) -> int:
+    """Check all that can be checked before anything is started, then run the job; return its exit code."""
+    from hvdtrain.launch import command, hosts
+    from hvdtrain.launch.preflight import preflight
+    from hvdtrain.launch.processes import Job
+    from hvdtrain.launch.runner import Runner
+    from hvdtrain.report.console import make_view
+
+    _validate(request)
     line = command.horovodrun(command.find_horovodrun(), request)
     script = request.flags.get("host_discovery_script")
-    elsewhere = hosts.remote(request.hosts or (hosts.discover(script) if script else ()))
+    named = request.hosts or (hosts.discover(script) if script else ())
+    elsewhere = hosts.remote(named)
     view = make_view(plain=plain)
-    if elsewhere and request.controller != "mpi" and (problem := hosts.loopback_problem(socket.gethostname())):
-        if request.controller == "gloo":
-            raise UserError(f"{problem} (or use --mpi)")
-        view.message(f"warning: {problem}; with MPI it does not matter")
+    if elsewhere and host_check:
+        for warning in preflight(named, request.controller, request.flags).warnings:
+            view.message(f"warning: {warning}")
     job = Job("", elsewhere, request.flags.get("ssh_port"), request.flags.get("ssh_identity_file"))
     view.notice(f"starting {request.workers} workers")
     return Runner(line, view, job, stop_timeout=stop_timeout).run()

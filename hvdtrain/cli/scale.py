@@ -39,6 +39,9 @@ def scale(
     steps: Annotated[int, typer.Option(min=2, help="Steps of each block; more where they are short.")] = 20,
     warmup: Annotated[int, typer.Option(min=1, help="Steps before each block that do not count.")] = 3,
     synthetic: Annotated[bool, typer.Option("--synthetic", help="Random tokens instead of the recipe's data.")] = False,
+    all_cores: Annotated[
+        bool, typer.Option("--all-cores/--no-all-cores", help="Also measure one worker with all cores of its host.")
+    ] = True,
     hosts: Annotated[
         str | None, typer.Option("-H", "--hosts", metavar="A:2,B:2", help="Hosts, each with its number of workers.")
     ] = None,
@@ -67,10 +70,10 @@ def scale(
     from hvdtrain.scaling.sweep import Sweep
     from hvdtrain.scaling.trial import Task
 
-    _check_environment()
+    check_environment()
     loaded = load(recipe, overrides or [])
     place = make_place(hosts, hostfile, gloo, mpi, flags)
-    sizes = plan(loaded.recipe, parse_numbers(np), mode, place, count_cores(place))
+    sizes = plan(loaded.recipe, parse_numbers(np), mode, place, count_cores(place), all_cores)
     for size in sizes:
         if size.oversubscribed:
             typer.echo(f"warning: {size}: {size.oversubscribed}; measured anyway, and marked", err=True)
@@ -126,7 +129,12 @@ def count_cores(place: Place) -> Cores:
     return Cores({fact.name: fact.cores for fact in found.hosts})
 
 
-def _check_environment() -> None:
+def check_environment() -> None:
+    """Make sure that nothing in the environment spoils every figure.
+
+    Raises:
+        SetupError: the timeline is on.
+    """
     if os.environ.get("HOROVOD_TIMELINE"):
         raise SetupError(
             "HOROVOD_TIMELINE is set: its writer takes a core from worker 0, so no figure is taken with it; unset it"

@@ -124,6 +124,14 @@ def gather() -> Facts:
     )
 
 
+def horovod_controllers() -> tuple[str, ...]:
+    """Return what the installed Horovod can coordinate workers by, of "gloo" and "mpi"; takes a few seconds."""
+    built = _probe().get("built", {})
+    return tuple(
+        name for name in ("gloo", "mpi") if built.get(name) and (name == "gloo" or shutil.which("mpirun") is not None)
+    )
+
+
 def _probe() -> dict[str, Any]:
     try:
         ran = subprocess.run(

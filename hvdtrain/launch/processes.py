@@ -9,7 +9,6 @@ that horovodrun uses too, while horovodrun is left alone and ends as after any r
 from __future__ import annotations
 
 import contextlib
-import shlex
 import signal
 import subprocess
 import sys
@@ -17,13 +16,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import psutil
 
+from hvdtrain.launch import ssh
+
 MARK = "HVDTRAIN_LAUNCH_ID"
 _RANKS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
-_SSH = ("ssh", "-o", "PasswordAuthentication=no", "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes")
 
 
 @dataclass(frozen=True)
@@ -126,11 +125,8 @@ def _elsewhere(job: Job, action: str) -> None:
 
 def remote_command(job: Job, host: str, action: str) -> list[str]:
     """Return the ssh command that does an action to the job's processes of another host."""
-    options = ["-o", "ConnectTimeout=5"]
-    options += ["-p", str(job.ssh_port)] if job.ssh_port is not None else []
-    options += ["-i", job.ssh_identity_file] if job.ssh_identity_file is not None else []
-    there = f"cd {shlex.quote(str(Path.cwd()))} && {shlex.quote(sys.executable)} -m {__name__} {job.mark} {action}"
-    return [*_SSH, *options, host, there]
+    there = ssh.python("hvdtrain.launch.processes", [job.mark, action])
+    return ssh.command(host, there, job.ssh_port, job.ssh_identity_file)
 
 
 def _over_ssh(command: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a scaling sweep found out, as `study.json` holds it: computed in `scaling/`, rendered in `report/`."""
+"""What a scaling sweep found out, as `report.json` holds it: computed in `scaling/`, rendered in `report/`."""
 
 from __future__ import annotations
 

@@ -42,10 +42,12 @@ def subscribe(
     from hvdtrain.report.files import FileReporter
 
     with ExitStack() as closing:
-        files = FileReporter(recipe.output_dir, recipe_yaml=dump(recipe), environment=gather_environment())
-        closing.callback(files.close)
         console = make_reporter(plain=plain)
         closing.callback(console.close)
+        files = FileReporter(
+            recipe.output_dir, recipe_yaml=dump(recipe), environment=gather_environment(), note=console.message
+        )
+        closing.callback(files.close)
         if moved:
             console.message(f"the earlier run in {recipe.output_dir} is now in {moved}")
 

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hvdtrain.errors import RunError, SetupError
-from hvdtrain.metrics.records import EndRecord, Record, SampleRecord, StartRecord, dumps, loads, to_dict
-from hvdtrain.report import format as fmt
+from hvdtrain.metrics.records import EndRecord, Record, SampleRecord, StartRecord, dumps, loads
 from hvdtrain.report.history import History
-from hvdtrain.report.markdown import markdown
+from hvdtrain.report.run_report import write_drawn, write_reports, write_texts
+from hvdtrain.report.writing import to_json, write_whole
 
 METRICS = "metrics.jsonl"
 
 
 class FileReporter:
-    """A subscriber that keeps `metrics.jsonl`, `samples/`, and at the end `report.json` and `report.md`.
+    """A subscriber that keeps `metrics.jsonl`, `samples/`, and at the end `report.{json,md,html,png}`.
 
     A resumed run goes on with the `metrics.jsonl` that is there; a new one in the same directory sets the old one aside
-    as `metrics.1.jsonl`. Nothing that a run left is overwritten but its reports.
+    as `metrics.1.jsonl`. Nothing that a run left is overwritten but its reports. What is drawn is made when the
+    reporter is closed, after all that a person waits for; `note` is told what could not be drawn.
 
     Raises:
         SetupError: the directory can't be made or written; nothing in it was changed.
@@ -29,9 +30,15 @@ class FileReporter:
     """
 
     def __init__(
-        self, output_dir: Path | str, *, recipe_yaml: str, environment: Mapping[str, Any] | None = None
+        self,
+        output_dir: Path | str,
+        *,
+        recipe_yaml: str,
+        environment: Mapping[str, Any] | None = None,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         self._dir = Path(output_dir)
+        self._note = note or (lambda text: None)
         self._recipe_yaml = recipe_yaml
         self._environment = dict(environment or {})
         self._history = History()
@@ -55,8 +62,11 @@ class FileReporter:
             return
         os.close(self._metrics)
         self._metrics = None
-        if self._history.end is None:
-            write_reports(self._dir, self._history)
+        ended = self._history.end is not None
+        notes = (write_drawn if ended else write_reports)(self._dir, self._history)
+        with suppress(OSError):  # Nobody may be there any more to read it.
+            for note in notes:
+                self._note(note)
 
     def _write(self, record: Record) -> None:
         if isinstance(record, StartRecord):
@@ -67,7 +77,7 @@ class FileReporter:
         if isinstance(record, SampleRecord):
             self._write_sample(record)
         elif isinstance(record, EndRecord):
-            write_reports(self._dir, self._history)
+            write_texts(self._dir, self._history)
 
     def _open(self, *, fresh: bool) -> None:
         path = self._dir / METRICS
@@ -77,7 +87,7 @@ class FileReporter:
             for record in read_records(path):
                 self._history(record)
         write_whole(self._dir / "recipe.yaml", self._recipe_yaml)
-        write_whole(self._dir / "environment.json", _json(self._environment))
+        write_whole(self._dir / "environment.json", to_json(self._environment))
         # Unbuffered and in append mode: each record is one write that reaches the file at once, whatever happens next.
         self._metrics = os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o644)
         size = os.fstat(self._metrics).st_size
@@ -118,38 +128,8 @@ def read_history(output_dir: Path) -> History:
     return history
 
 
-def write_reports(output_dir: Path, history: History) -> None:
-    """Write `report.json` and `report.md` from what is known of a run."""
-    write_whole(output_dir / "report.json", _json(report(history)))
-    write_whole(output_dir / "report.md", markdown(history))
-
-
-def report(history: History) -> dict[str, Any]:
-    """Return the run in one JSON object: where it began, each evaluation, where it ended."""
-    newest = {"start": history.start, "last_step": history.step, "best_eval": history.best, "end": history.end}
-    values: dict[str, Any] = {name: to_dict(record) if record else None for name, record in newest.items()}
-    values["status"] = history.end.reason if history.end else "failed"
-    values["evals"] = [to_dict(record) for record in history.evals]
-    values["step_shares"] = fmt.phase_shares((history.end or history.step or EndRecord(step=0, reason="")).seconds)
-    return values
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader finds the old or the new one, never a part."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def _free_name(path: Path) -> Path:
     number = 1
     while (free := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
         number += 1
     return free
-
-
-def _json(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -19,7 +19,10 @@ MAX_POINTS = 2048
 
 
 class History:
-    """A subscriber that keeps the last record of each kind, the curve of the loss and the pace of the steps."""
+    """A subscriber that keeps the last record of each kind, the logged steps for curves, and the pace of the steps.
+
+    `curve` holds every logged step of a run, and evenly chosen ones of a very long run.
+    """
 
     def __init__(self) -> None:
         self.start: StartRecord | None = None
@@ -32,7 +35,7 @@ class History:
         self.resize: ResizeRecord | None = None
         self.end: EndRecord | None = None
         self.evals: list[EvalRecord] = []
-        self.losses: list[float] = []
+        self.curve: list[StepRecord] = []
         self._stride, self._skipped = 1, 0
 
     def __call__(self, record: Record) -> None:
@@ -53,6 +56,11 @@ class History:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    @property
+    def losses(self) -> list[float]:
+        """The losses of the curve."""
+        return [record.loss for record in self.curve]
 
     @property
     def world_size(self) -> int:
@@ -82,10 +90,10 @@ class History:
         self._skipped += 1
         if self._skipped >= self._stride:
             self._skipped = 0
-            self.losses.append(record.loss)
-        if len(self.losses) > MAX_POINTS:
+            self.curve.append(record)
+        if len(self.curve) > MAX_POINTS:
             # Halved rather than cut: the curve keeps its beginning however long the run is.
-            self.losses = self.losses[::2]
+            self.curve = self.curve[::2]
             self._stride *= 2
 
     def _add_eval(self, record: EvalRecord) -> None:

@@ -11,6 +11,8 @@ from hvdtrain.scaling.losses import Losses
 
 WORTH_IT = 0.05
 """Part of the step under which a loss is not worth a change: launches differ by about as much."""
+SHARED = 0.10
+"""The same for what the workers of a host take from each other: memory is shared on every machine."""
 INHERENT = 0.15
 """The same for what synchronising costs at its best: a few percent of it are the price, not a fault."""
 _POLLING_CYCLE = 0.005
@@ -83,13 +85,15 @@ def slow_worker(found: Losses, oversubscribed: str) -> Finding | None:
 
 def contention(found: Losses, oversubscribed: str) -> Finding | None:
     """Workers that do not even synchronise are slower beside each other than one alone."""
-    lost = found.contention
+    lost, least = found.contention, WORTH_IT
     evidence = [
         f"a step takes {fmt.seconds(found.base)} alone, and {fmt.seconds(found.base + found.contention)} where "
         f"{found.workers} workers train side by side without synchronising"
     ]
     if oversubscribed:
         cause, title = "oversubscription", "More threads than cores"
+        # The engine's own thread waits for a core like all the others.
+        lost += found.polling + found.engine
         evidence.append(oversubscribed)
         fitting = max(1, found.cores // found.local_size)
         if found.threads > fitting:
@@ -102,13 +106,14 @@ def contention(found: Losses, oversubscribed: str) -> Finding | None:
         evidence.append(f"programs that are not of this run took {fmt.percent(found.foreign)} of the host's cores")
         change = "end the other programs, or give the run hosts of its own"
     else:
+        least = SHARED
         cause, title = "contention", "The workers of a host hold each other up"
         evidence.append(
             "cores are enough, and no other program runs: what is shared is memory bandwidth, cache or a quota"
         )
         half = max(1, found.workers // 2)
         change = f"-np {half} train.threads_per_worker={found.threads * found.workers // half}: fewer, wider workers"
-    return _finding(found, cause, title, lost, evidence, change, lost, WORTH_IT)
+    return _finding(found, cause, title, lost, evidence, change, lost, least)
 
 
 def short_cycle(found: Losses, oversubscribed: str) -> Finding | None:
@@ -165,7 +170,9 @@ def link_or_work(found: Losses, oversubscribed: str) -> Finding | None:
     """What synchronising costs at its best is too much: the link is thin, or the workers have too little to do."""
     fixable = [check(found, oversubscribed) for check in (short_cycle, long_cycle, no_fusion)]
     lost = found.exposed + found.engine + found.polling - sum(one.seconds for one in fixable if one)
-    if found.foreign > _FOREIGN:
+    if oversubscribed:
+        lost -= found.polling + found.engine
+    elif found.foreign > _FOREIGN:
         lost -= max(0.0, found.taken - found.contention)
     wire = min(lost, found.on_the_wire)
     if found.hosts > 1 and wire > lost / 2:

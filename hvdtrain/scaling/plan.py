@@ -54,8 +54,9 @@ class Cores:
 
 
 def plan(recipe: Recipe, numbers: Sequence[int], mode: Literal["weak", "strong", "both"], place: Place, cores: Cores,
-         on_gpu: bool = False) -> list[Size]:  # fmt: skip
-    """Return the sizes of a sweep, each mode's smallest first; one worker is always among them.
+         all_cores: bool = True) -> list[Size]:  # fmt: skip
+    """Return the sizes of a sweep, each mode's smallest first; one worker is always among them, and with `all_cores`
+    one that has its whole host.
 
     Every worker of every size has the same number of threads, so that a worker of the smallest is the same as one of
     the largest: the recipe's `threads_per_worker`, or what each worker of the largest size can have for itself.
@@ -75,7 +76,7 @@ def plan(recipe: Recipe, numbers: Sequence[int], mode: Literal["weak", "strong",
         for n in wanted
     ]
     everything = cores.of[place.hosts[0].name if place.hosts else ""]
-    if everything > threads and not on_gpu:
+    if all_cores and everything > threads:
         changes = (*_batch(recipe, modes[0], 1), *_common(everything))
         sizes.append(Size(modes[0], 1, everything, changes, all_cores=True))
     return sizes

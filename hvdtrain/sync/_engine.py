@@ -10,15 +10,22 @@ if TYPE_CHECKING:
     from hvdtrain.sync.allreduce import Config
 
 
-class _Defaults(NamedTuple):
+class Defaults(NamedTuple):
+    """What `auto` stands for."""
+
     fusion_threshold_mb: float
     cycle_time_ms: float
 
 
 # The engine's background thread takes a core from the training each time it wakes. At its own default, 1 ms, that made
 # a step on two CPU cores 1.4 times as long as one without synchronisation; at these values 1.16 times.
-_CPU = _Defaults(fusion_threshold_mb=32.0, cycle_time_ms=20.0)
-_GPU = _Defaults(fusion_threshold_mb=128.0, cycle_time_ms=1.0)
+_CPU = Defaults(fusion_threshold_mb=32.0, cycle_time_ms=20.0)
+_GPU = Defaults(fusion_threshold_mb=128.0, cycle_time_ms=1.0)
+
+
+def defaults(*, on_gpu: bool) -> Defaults:
+    """Return what `auto` stands for on a device."""
+    return _GPU if on_gpu else _CPU
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ def knobs(
     workers so does the order in which a buffer's sums are made (Horovod #1548). Open MPI waits by polling: on a CPU it
     is told to yield, or it polls on a core that the training needs.
     """
-    auto = _GPU if on_gpu else _CPU
+    auto = defaults(on_gpu=on_gpu)
     fusion_mb = auto.fusion_threshold_mb if config.fusion_threshold_mb == "auto" else config.fusion_threshold_mb
     cycle_ms = auto.cycle_time_ms if config.cycle_time_ms == "auto" else config.cycle_time_ms
     chosen = {}

@@ -24,9 +24,7 @@ def slow_loader(seconds: float) -> None:
 
 
 if RANK is not None:
-    if FAULT == "slow-data":
-        slow_loader(0.1)
-    elif FAULT == "sleeping-worker" and RANK == "1":
+    if FAULT == "slow-data" or (FAULT == "sleeping-worker" and RANK == "1"):
         slow_loader(0.1)
     elif FAULT == "busy-core":
         # Each worker has a core of its own, as a launcher that binds them gives it; something else runs on the second.

@@ -16,6 +16,10 @@ COMMANDS = [
     ["validate"],
     ["generate"],
     ["doctor"],
+    ["report"],
+    ["scale"],
+    ["tune"],
+    ["estimate"],
     ["recipes"],
     ["recipes", "list"],
     ["recipes", "show"],
@@ -36,7 +40,8 @@ def hvdtrain_command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def all_commands(group: typer.core.TyperGroup, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
     found = {path}
     for name, command in group.commands.items():
-        found |= all_commands(command, (*path, name)) if hasattr(command, "commands") else {(*path, name)}
+        if not command.hidden:
+            found |= all_commands(command, (*path, name)) if hasattr(command, "commands") else {(*path, name)}
     return found
 
 

@@ -10,7 +10,10 @@ from typer.testing import CliRunner
 from hvdtrain.cli import launch
 from hvdtrain.errors import RecipeError, UserError
 from hvdtrain.launch.command import Launch
+from hvdtrain.launch.host_facts import HostFacts, gather
 from hvdtrain.launch.hosts import Host
+
+FITTING = ("train.global_batch_size=32", "train.micro_batch_size=8")
 
 
 def invoke(*arguments: str) -> Any:
@@ -24,7 +27,7 @@ def invoke(*arguments: str) -> Any:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
     """What was asked for, nothing being started."""
     found: list[Launch] = []
-    monkeypatch.setattr(launch, "_run", lambda request, plain, stop_timeout: found.append(request) or 0)
+    monkeypatch.setattr(launch, "_run", lambda request, *_: found.append(request) or 0)
     return found
 
 
@@ -95,13 +98,41 @@ def test_a_global_batch_that_does_not_divide_starts_nothing() -> None:
 
 @pytest.mark.usefixtures("_nothing_starts")
 def test_a_loopback_name_is_refused_for_gloo_on_several_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(name: str, port: int | None, key: str | None) -> HostFacts:
+        links = {"eth0": ("10.0.0.2/24",)}
+        return HostFacts(name, name, "127.0.1.1", links, versions=gather("a", "/").versions, mpi=True)
+
     monkeypatch.setattr("hvdtrain.launch.hosts.remote", lambda hosts: ("b",))
-    monkeypatch.setattr("hvdtrain.launch.hosts.loopback_problem", lambda name: "resolves to 127.0.1.1")
+    monkeypatch.setattr("hvdtrain.launch.preflight.over_ssh", ask)
     monkeypatch.setattr("hvdtrain.launch.command.find_horovodrun", lambda: "horovodrun")
-    batch = ("train.global_batch_size=32", "train.micro_batch_size=8")
-    error = invoke("-np", "2", "-H", "a:1,b:1", "--gloo", "gpt-shakespeare", *batch).exception
+    command = ["-np", "2", "-H", "a:1,b:1", "--gloo", "gpt-shakespeare", *FITTING]
+    error = invoke(*command).exception
     assert isinstance(error, UserError)
-    assert "127.0.1.1" in str(error)
+    assert "b: its own name, b, resolves there to 127.0.1.1" in str(error)
+    with pytest.raises(AssertionError, match="something was started"):
+        raise invoke(*command, "--no-host-check").exception
+
+
+@pytest.mark.usefixtures("_nothing_starts")
+@pytest.mark.parametrize(("kind", "begin"), [("horovodrun", "horovodrun -np 2 -H a:1,b:1"), ("slurm", "#!/bin/bash")])
+def test_print_writes_and_starts_nothing(kind: str, begin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hvdtrain.launch.command.find_horovodrun", lambda: "horovodrun")
+    result = invoke("-np", "2", "-H", "a:1,b:1", "--print", kind, "gpt-shakespeare", *FITTING)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(begin)
+    error = invoke("-np", "3", "--print", kind, "gpt-shakespeare", "train.global_batch_size=32").exception
+    assert isinstance(error, RecipeError)
+
+
+@pytest.mark.usefixtures("_nothing_starts")
+def test_what_a_scheduler_is_asked_for_comes_from_the_options_and_the_recipe() -> None:
+    command = ["-np", "2", "--print", "slurm", "gpt-shakespeare", *FITTING]
+    assert "--cpus-per-task=3\n" in invoke(*command, "train.threads_per_worker=3").stdout
+    printed = invoke(*command, "train.threads_per_worker=3", "--cores-per-worker", "5", "--gpus").stdout
+    assert "--cpus-per-task=5\n" in printed
+    assert "--gpus-per-task=1\n" in printed
+    manifest = invoke("-np", "2", "--print", "mpijob", "--image", "mine:1", "gpt-shakespeare", *FITTING).stdout
+    assert manifest.count("image: mine:1\n") == 2
 
 
 def test_the_exit_code_of_a_stopped_run_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from hvdtrain.metrics.records import (
     StartRecord,
     StepRecord,
 )
+from hvdtrain.metrics.study import Diagnosis, Failure, Finding, Interval, ScalabilityLaw, SizeResult, Study
 
 TEXT = "KING RICHARD:\nWhat say you now? The [bold]duke[/bold] is come,\nAnd all the court attend his grace to-day.\n"
 SECONDS = {
@@ -127,3 +128,106 @@ def make_step() -> Callable[..., StepRecord]:
 @pytest.fixture
 def make_end() -> Callable[..., EndRecord]:
     return end_record
+
+
+def interval(median: float, launches: int = 5) -> Interval:
+    kind = "one launch" if launches == 1 else "range" if launches < 5 else "95 % bootstrap interval"
+    off = 0.0 if launches == 1 else 0.02 * median
+    return Interval(median=median, low=median - off, high=median + off, launches=launches, kind=kind)
+
+
+def size_result(workers: int, mode: str = "weak", launches: int = 5, **changes: object) -> SizeResult:
+    """A size whose figures follow from its step by the definitions, so that a test can compute them anew."""
+    one, many = 0.5501, workers > 1
+    split = {
+        "data": 0.00113,
+        "forward": 0.17117,
+        "backward": 0.35217 + 0.03 * (workers - 1),
+        "communication": 0.05 * (workers - 1),
+        "imbalance": 0.018 if many else 0.0,
+        "optimizer": 0.01963,
+        "other": 0.00633,
+    }
+    step = sum(split.values())
+    rate, floor = workers * 1024 / step, one + 0.03 * (workers - 1)
+    speedup = rate / (1024 / one)
+    values: dict[str, object] = {
+        "mode": mode,
+        "workers": workers,
+        "global_batch_size": 8 * workers,
+        "micro_batch_size": 8,
+        "samples_per_second": interval(rate / 128, launches),
+        "tokens_per_second": interval(rate, launches),
+        "step": interval(step, launches),
+        "unsynchronised": interval(floor, launches) if many else None,
+        "split": split | {"step": step},
+        "speedup": interval(speedup, launches),
+        "efficiency": interval(speedup / workers, launches),
+        "karp_flatt": (1 / speedup - 1 / workers) / (1 - 1 / workers) if many else None,
+        "sync_tax": step / floor - 1 if many else None,
+        "contention": floor - one if many else None,
+        "bytes_per_step": 20_980_000,
+        "tensors": 76,
+        "allreduce_seconds": 0.0189 * workers if many else None,
+        "one_buffer_seconds": 0.015 * workers if many else None,
+        "mfu": 0.41,
+    }
+    return SizeResult.model_validate(values | changes)
+
+
+def make_study(**changes: object) -> Study:
+    over = "4 threads share 2 cores"
+    findings = (
+        Finding(
+            cause="cycle",
+            title="The cycle time is too short",
+            seconds=0.1204,
+            share=0.146,
+            evidence=("the engine takes 12 % of a core",),
+            change="sync.cycle_time_ms=20",
+            gain="about 100 ms a step",
+        ),
+        Finding(
+            cause="contention",
+            title="Shared memory",
+            seconds=0.09,
+            share=0.11,
+            evidence=(),
+            change="",
+            gain="none here",
+        ),
+    )
+    values: dict[str, object] = {
+        "name": "gpt-shakespeare",
+        "recipe": "gpt-shakespeare.yaml",
+        "created": "2026-05-11 10:12",
+        "command": "hvdtrain scale gpt-shakespeare --np 1,2,4",
+        "controller": "gloo",
+        "engine": {"HOROVOD_CYCLE_TIME": "20 (auto)"},
+        "repeats": 5,
+        "steps": 30,
+        "sizes": tuple(
+            size_result(n, mode, oversubscribed=over if n == 4 else "")
+            for mode in ("weak", "strong")
+            for n in (1, 2, 4)
+        ),
+        "all_cores": size_result(1, threads_per_worker=2, tokens_per_second=interval(3400.0)),
+        "diagnoses": (
+            Diagnosis(mode="weak", workers=4, verdict="Most of the loss is exposed communication.", findings=findings),
+            Diagnosis(mode="strong", workers=4, verdict="Nothing is worth changing."),
+        ),
+        "laws": (ScalabilityLaw(mode="weak", rate=1861.0, contention=0.05, coherence=0.001, peak_workers=28.2),),
+        "failures": (Failure(mode="weak", workers=8, message="worker 3: out of memory"),),
+        "notes": ("three sizes are too few for a fit",),
+    }
+    return Study.model_validate(values | changes)
+
+
+@pytest.fixture
+def study() -> Callable[..., Study]:
+    return make_study
+
+
+@pytest.fixture
+def size() -> Callable[..., SizeResult]:
+    return size_result
