@@ -31,6 +31,10 @@ class Pending(Protocol):
         """Block until it is done and return the result."""
         ...
 
+    def done(self) -> bool:
+        """Return whether `wait` would not block."""
+        ...
+
 
 class World(Protocol):
     """The workers of a run, as one of them sees them."""
@@ -71,6 +75,9 @@ class Solo:
 
         def wait(self) -> torch.Tensor:
             return self._value
+
+        def done(self) -> bool:
+            return True
 
     def start_sum(self, values: torch.Tensor, name: str) -> Pending:
         return self._Done(values)
@@ -125,6 +132,9 @@ class Horovod:
         def wait(self) -> torch.Tensor:
             result: torch.Tensor = guard(lambda: self._hvd.synchronize(self._handle))
             return result
+
+        def done(self) -> bool:
+            return bool(self._hvd.poll(self._handle))
 
     def start_sum(self, values: torch.Tensor, name: str) -> Pending:
         return self._Handle(self._hvd, self._hvd.allreduce_async_(values, name=name, op=self._hvd.Sum))

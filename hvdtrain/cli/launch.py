@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -135,9 +136,11 @@ def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool) ->
     from hvdtrain.report.console import make_view
 
     _validate(request)
-    line = command.horovodrun(command.find_horovodrun(), request)
     script = request.flags.get("host_discovery_script")
     named = request.hosts or (hosts.discover(script) if script else ())
+    if not script:
+        request = replace(request, flags=hosts.flags_for(request.flags, named))
+    line = command.horovodrun(command.find_horovodrun(), request)
     elsewhere = hosts.remote(named)
     view = make_view(plain=plain)
     if elsewhere and host_check:

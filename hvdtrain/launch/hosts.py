@@ -6,9 +6,10 @@ import ipaddress
 import re
 import socket
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hvdtrain.errors import UserError
 
@@ -78,6 +79,15 @@ def remote(hosts: Iterable[Host]) -> tuple[str, ...]:
 
     own = {a.address for addresses in psutil.net_if_addrs().values() for a in addresses if a.family == socket.AF_INET}
     return tuple(host.name for host in hosts if resolve(host.name) not in own)
+
+
+def flags_for(flags: Mapping[str, Any], hosts: Sequence[Host]) -> dict[str, Any]:
+    """Return the flags of horovodrun that a job on these hosts can do with.
+
+    Where all are this machine horovodrun communicates over the loopback, and fails if it is told another interface.
+    """
+    useless = () if remote(hosts) else ("network_interfaces",)
+    return {key: value for key, value in flags.items() if key not in useless}
 
 
 def discover(script: str) -> tuple[Host, ...]:

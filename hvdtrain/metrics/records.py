@@ -162,13 +162,15 @@ class TrialRecord(Record):
     begun at random moments of the engine's cycle. `gradients` has a row [bytes, seconds after the beginning of
     backward, name] in the order in which backward made them. `reduce_seconds_per_byte` is what summing two buffers
     takes. `processor` holds for the blocks "synchronised" and "floor" the seconds "wall", "own" (this process on all
-    its threads) and "machine" (all that ran on this host).
+    its threads) and "machine" (all that ran on `machine`, which hosts that are containers may share).
     """
 
     event: ClassVar[str] = "trial"
     rank: int
     world_size: int
     host: str
+    machine: str = ""
+    machine_cores: int = 1
     local_size: int
     cores: int
     threads: int

@@ -60,7 +60,7 @@ def draw_throughput(axes: Axes, study: Study, sizes: Sequence[SizeResult]) -> No
     _rates_from_zero(axes, counts)
     axes.set_title(f"Throughput, {sizes[0].mode} scaling")
     axes.set_ylabel(f"{unit}, all workers")
-    drawing.legend(axes, loc="upper left")
+    drawing.legend(axes, loc="lower right")
 
 
 def draw_efficiency(axes: Axes, sizes: Sequence[SizeResult]) -> None:

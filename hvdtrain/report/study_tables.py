@@ -88,7 +88,8 @@ def communication_table(sizes: Sequence[SizeResult]) -> Table | None:
         )
     notes = (
         "Bytes: what one worker hands to the engine in a step. All-reduce alone: of tensors like the gradients, "
-        "nothing else running. Link: a plain all-reduce of one buffer of as many bytes.",
+        "nothing else running, the wait for the engine's cycle included. Link: a plain all-reduce of one buffer of as "
+        "many bytes, that wait left out.",
         *marks(several),
     )
     return Table(columns, tuple(rows), notes)

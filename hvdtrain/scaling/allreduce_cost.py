@@ -32,12 +32,15 @@ class Software:
         seconds_per_byte: the least that moving a byte to the next worker takes, on a link that does not limit it.
         reduce: seconds to sum a byte.
         processor: processor seconds that a worker spends for each byte of an all-reduce's buffer; 0 on GPUs.
+        busy: cores that its engine keeps busy while an all-reduce is under way, however slow the link: what waits for a
+            wire is woken for every few packets.
     """
 
     latency: float = 0.0
     seconds_per_byte: float = 0.0
     reduce: float = 0.0
     processor: float = 0.0
+    busy: float = 0.0
 
     def message(self, link: Link) -> float:
         """Return a for a link: the latencies add."""
@@ -76,9 +79,9 @@ def flat_seconds(size: float, cluster: Cluster, software: Software) -> float:
 
     A step ends no sooner than a chunk has met the links one after the other, of which h of n are between the h hosts,
     nor than the slowest link has carried its chunk: per step the larger of the mean of a + S/n b over the links and the
-    largest S/n b (the eigenvalue of the ring's max-plus recursion). With links that are all alike this is the formula of
-    this module. A host's outer link carries one crossing in each direction, however many workers the host has: they do
-    not share it.
+    largest S/n b (the eigenvalue of the ring's max-plus recursion). With links that are all alike this is the formula
+    of this module. A host's outer link carries one crossing in each direction, however many workers the host has:
+    they do not share it.
     """
     n, chunk = cluster.workers, size / cluster.workers
     outside = cluster.hosts / n if cluster.hosts > 1 else 0.0

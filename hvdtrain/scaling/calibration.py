@@ -11,6 +11,11 @@ from hvdtrain.scaling.allreduce_cost import Fit, Software, fit_ring
 from hvdtrain.scaling.estimate import StepProfile, Workload
 from hvdtrain.scaling.overlap import Engine, Gradient
 
+ENGINE_CORES = 0.3
+"""Cores that a worker's engine keeps busy while it waits for a slow link, seen on Gloo at 200 Mbit/s and 1 Gbit/s."""
+_LONG_ENOUGH = 0.25
+_MOST_CORES = 2.0
+"""Gloo has two threads: the engine's and the one that reads and writes sockets."""
 _PARTS = ("data", "forward", "backward", "optimizer")
 
 
@@ -32,7 +37,7 @@ def calibrate(records: Sequence[TrialRecord], compression: str = "none", groups:
     reduce = median(one.reduce_seconds_per_byte or 0.0 for one in records)
     wait = cycle_wait(records)
     fit = fit_ring(_rows(records), first.world_size, reduce, wait)
-    software = Software(reduce=reduce, processor=processor_per_byte(records))
+    software = Software(reduce=reduce, processor=processor_per_byte(records), busy=engine_cores(records))
     if isinstance(fit, Fit):
         software = replace(software, latency=fit.latency, seconds_per_byte=fit.seconds_per_byte)
     work = Workload(
@@ -55,7 +60,8 @@ def profile(records: Sequence[TrialRecord]) -> StepProfile:
     )
     step = fmean(_median(one.floor, "step") for one in records)
     factor = step / sum(parts.values())
-    spread = tuple(times["step"] - _median(one.floor, "step") for one in records for times in one.floor)
+    # Against the mean worker, not each against itself: a worker that is always slow makes all others wait.
+    spread = tuple(times["step"] - step for one in records for times in one.floor)
     return StepProfile(
         **{part: seconds * factor for part, seconds in parts.items()},
         passes=records[0].gradient_accumulation_steps,
@@ -127,6 +133,38 @@ def processor_per_byte(records: Sequence[TrialRecord]) -> float:
     polling = fmean(min(1.0, busy / seconds) for size, seconds, busy in rows if size == least)
     worked = [(size, max(0.0, busy - polling * seconds)) for size, seconds, busy in rows]
     return sum(size * busy for size, busy in worked) / sum(size * size for size, _ in worked)
+
+
+def engine_cores(records: Sequence[TrialRecord]) -> float:
+    """Return the cores that a worker's engine keeps busy while it communicates beside backward.
+
+    Training with synchronisation takes more processor time than without: the engine's, and that of the worker, which
+    polls while it waits. A worker that waits gets as much of a core as one that computes; what is left was taken from
+    backward, in the time in which communication was not waited for. Where communication is too short a part of the step
+    for that difference to mean anything, `ENGINE_CORES`.
+    """
+    first = records[0]
+    if first.device != "CPU":
+        return 0.0
+    if first.allreduce_seconds is None or any(one.threads > 1 for one in records):
+        return ENGINE_CORES
+    if not all("own" in one.processor.get(block, {}) for one in records for block in ("synchronised", "floor")):
+        return ENGINE_CORES
+    polling = engine(records)
+    idle = polling.polling / polling.cycle if polling.cycle else 0.0
+    communicating = max(0.0, first.allreduce_seconds - cycle_wait(records))
+    if communicating < _LONG_ENOUGH * profile(records).step:
+        return ENGINE_CORES
+    exposed = min(_median(one.synchronised, "wait") for one in records)
+    overlapped = max(communicating - exposed, communicating / 4)
+    taken = []
+    for one in records:
+        own, alone = one.processor["synchronised"]["own"], one.processor["floor"]["own"] / len(one.floor)
+        share = one.processor["floor"]["own"] / one.processor["floor"]["wall"]
+        extra = own / len(one.synchronised) - alone * (1 + idle)
+        waited = fmean(times["wait"] for times in one.synchronised)
+        taken.append(max(0.0, extra / max(share, 1e-9) - waited))
+    return min(_MOST_CORES, fmean(taken) / overlapped)
 
 
 def _rows(records: Sequence[TrialRecord]) -> list[tuple[float, float]]:

@@ -241,11 +241,11 @@ def _fitted(gradients: Sequence[Gradient], backward: float) -> list[Gradient]:
 
 
 def _cores(work: Workload, cluster: Cluster) -> Cores:
-    if work.threads is None or cluster.cores is None or not work.software.processor:
+    if work.threads is None or cluster.cores is None:
         return NO_CONTEST
     alone = allreduce_seconds(work.wire_bytes, cluster, work.software)
-    busy = work.software.processor * work.wire_bytes / alone if alone else 0.0
-    return Cores(share=cluster.cores / cluster.local, threads=work.threads, engine=busy)
+    moving = work.software.processor * work.wire_bytes / alone if alone else 0.0
+    return Cores(cluster.cores / cluster.local, work.threads, engine=max(work.software.busy, moving))
 
 
 def _quantile(values: Sequence[float], share: float) -> float:

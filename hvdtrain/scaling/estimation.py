@@ -12,7 +12,7 @@ from hvdtrain.launched import usable_cores
 from hvdtrain.report import format as fmt
 from hvdtrain.scaling.allreduce_cost import Software
 from hvdtrain.scaling.bounds import diagnosis
-from hvdtrain.scaling.calibration import calibrate, engine_of
+from hvdtrain.scaling.calibration import ENGINE_CORES, calibrate, engine_of
 from hvdtrain.scaling.estimate import (
     Prediction,
     StepProfile,
@@ -197,9 +197,10 @@ def _network(case: _Case, work: Workload, say: Callable[[str], None]) -> tuple[S
         software = _fitted(case)
         default = 0.0
     elif not case.on_device:
-        software = replace(software, seconds_per_byte=1 / GLOO_RATE, processor=1 / GLOO_RATE)
+        software = replace(software, seconds_per_byte=1 / GLOO_RATE, processor=1 / GLOO_RATE, busy=ENGINE_CORES)
         case.inputs.append(
-            f"assumed: hosts move {fmt.size(GLOO_RATE)}/s at most, and keep one core busy with it (--measured tells)"
+            f"assumed: hosts move {fmt.size(GLOO_RATE)}/s at most, and keep a core busy with it, {ENGINE_CORES:g} "
+            "of one where the link is slower (--measured tells)"
         )
     latency = default if request.latency is None else request.latency
     if request.latency is None and default:
@@ -225,7 +226,7 @@ def _fitted(case: _Case) -> Software:
         f"measured here with two workers: {fmt.seconds(fit.latency)} a message, "
         f"{fmt.size(1 / fit.seconds_per_byte) if fit.seconds_per_byte else 'unlimited '}/s, "
         f"summing at {fmt.size(1 / fit.reduce) if fit.reduce else 'unlimited '}/s "
-        f"(fit of {fit.sizes} sizes, {fmt.percent(fit.error)} off in the root mean square)"
+        f"(fit of {fit.sizes} sizes, {fmt.percent(fit.error, 1)} off in the root mean square)"
     )
     return software
 

@@ -156,10 +156,10 @@ def _processor(one: TrialRecord, block: str, what: str) -> float:
 
 
 def foreign(workers: Sequence[TrialRecord], block: str = "floor") -> float:
-    """Return the largest share of any host's cores that was busy with none of these workers, over a block."""
+    """Return the largest share of any machine's cores that was busy with none of these workers, over a block."""
     shares = []
-    for host in {one.host for one in workers}:
-        here = [one for one in workers if one.host == host]
+    for machine in {one.machine for one in workers}:
+        here = [one for one in workers if one.machine == machine]
         busy = fmean(_processor(one, block, "machine") for one in here)
-        shares.append(max(0.0, busy - sum(_processor(one, block, "own") for one in here)) / max(1, here[0].cores))
+        shares.append(max(0.0, busy - sum(_processor(one, block, "own") for one in here)) / here[0].machine_cores)
     return max(shares)

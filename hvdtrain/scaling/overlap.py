@@ -56,8 +56,8 @@ class Cores:
     def rates(self) -> tuple[float, float]:
         """Return the speeds of backward and of the engine while both run, 1 being each one's speed alone.
 
-        Both get what a fair scheduler gives: the engine what it asks for, up to its threads' part of the share, which is
-        all that it asks for where cores are enough; backward the rest, up to its threads.
+        Both get what a fair scheduler gives: the engine what it asks for, up to its threads' part of the share, which
+        is all of it where cores are enough; backward the rest, up to its threads.
         """
         computing = min(self.threads, self.share)
         if self.engine <= 0 or computing <= 0:

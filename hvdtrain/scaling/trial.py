@@ -103,7 +103,7 @@ def run_trial(task: Task, workers: int, place: Place | None = None) -> list[Tria
         workers=workers,
         hosts=place.first(workers),
         controller=place.controller,  # type: ignore[arg-type]
-        flags=place.flags,
+        flags=hosts.flags_for(place.flags, place.first(workers)),
         instead=("trial", json.dumps(asdict(task))),
     )
     command.check(request)

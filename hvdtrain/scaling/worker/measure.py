@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from hvdtrain import world as worlds
 from hvdtrain.data.synthetic import synthetic
@@ -92,6 +95,8 @@ def _facts(run: Assembly, world: World) -> dict[str, Any]:
     peak, source = peak_flops(loop.device, loop.precision.name)
     return {
         "host": socket.gethostname(),
+        "machine": _boot_id(),
+        "machine_cores": psutil.cpu_count() or 1,
         "local_size": world.local_size,
         "cores": usable_cores(),
         "threads": run.threads,
@@ -109,6 +114,13 @@ def _facts(run: Assembly, world: World) -> dict[str, Any]:
         "memory_bytes": memory_bytes(loop.device),
         "notes": run.data.notes,
     }
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return socket.gethostname()
 
 
 def _assemble(task: Task, recipe: Recipe, world: World) -> Assembly:

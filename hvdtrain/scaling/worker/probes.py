@@ -30,8 +30,9 @@ def sweep(world: World, device: torch.device, volume: int) -> list[tuple[float, 
     """
     rows = []
     for size in [*(s for s in _SIZES if s < volume), min(volume, _SIZES[-1])]:
-        took = [_timed(world, device, size) for _ in range(_REPEATS + 1)][1:]
-        rows.append((float(size), median(wall for wall, _ in took), median(cpu for _, cpu in took)))
+        took = [_timed(world, device, size)[0] for _ in range(_REPEATS + 1)][1:]
+        busy = [_timed(world, device, size, asleep=True)[1] for _ in range(_REPEATS)]
+        rows.append((float(size), median(took), median(busy)))
     return rows
 
 
@@ -70,11 +71,15 @@ def reduce_seconds_per_byte(device: torch.device) -> float:
     return min(took) / (mine.numel() * mine.element_size())
 
 
-def _timed(world: World, device: torch.device, size: int) -> tuple[float, float]:
+def _timed(world: World, device: torch.device, size: int, *, asleep: bool = False) -> tuple[float, float]:
+    """Return wall and processor seconds; `asleep` leaves out the processor time of waiting, which polls."""
     buffer = torch.zeros(max(1, size // 4), device=device)
     world.gather(None)
     start, busy = time.perf_counter(), time.process_time()
-    world.start_sum(buffer, f"sweep.{size}").wait()
+    pending = world.start_sum(buffer, f"sweep.{size}")
+    while asleep and not pending.done():
+        time.sleep(5e-4)
+    pending.wait()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start, time.process_time() - busy

@@ -16,6 +16,7 @@ COMMANDS = [
     ["validate"],
     ["generate"],
     ["doctor"],
+    ["estimate"],
     ["report"],
     ["scale"],
     ["tune"],

@@ -27,6 +27,7 @@ def trial(rank: int = 0, workers: int = 1, **changes: Any) -> TrialRecord:
         "rank": rank,
         "world_size": workers,
         "host": "a",
+        "machine_cores": 8,
         "local_size": workers,
         "cores": 8,
         "threads": 1,

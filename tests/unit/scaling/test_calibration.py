@@ -8,7 +8,16 @@ import pytest
 
 from hvdtrain.metrics.records import TrialRecord
 from hvdtrain.scaling.allreduce_cost import ring_seconds
-from hvdtrain.scaling.calibration import calibrate, cycle_wait, engine, gradients, processor_per_byte, profile
+from hvdtrain.scaling.calibration import (
+    ENGINE_CORES,
+    calibrate,
+    cycle_wait,
+    engine,
+    engine_cores,
+    gradients,
+    processor_per_byte,
+    profile,
+)
 from hvdtrain.scaling.estimate import predict
 from hvdtrain.scaling.links import UNLIMITED, Cluster
 
@@ -103,6 +112,34 @@ def test_polling_is_what_steps_beside_an_idle_engine_take_longer() -> None:
     # Noise is not taken for polling: no cycle costs more than the luckiest all-reduce.
     noisy = tuple(step(0.6) for _ in range(3))
     assert engine([trial(0, idle=noisy), trial(1, idle=noisy)]).polling == pytest.approx(4 * A)
+
+
+def test_the_engines_share_of_a_core_is_what_training_took_beyond_computing_and_waiting() -> None:
+    """Of 0.3 s of communication 0.1 is waited for; the steps took 0.18 s more of a core, 0.1 of it to poll."""
+    times = {**step(0.3), "wait": 0.1, "step": 0.48}
+    known: dict[str, Any] = {
+        "idle": (),
+        "synchronised": (times,) * 10,
+        "allreduce_seconds": 0.3 + cycle_wait(TRIALS),
+        "floor": (step(0.3),) * 5,
+    }
+    known["processor"] = {"synchronised": {"own": 4.8, "wall": 4.8}, "floor": {"own": 1.5, "wall": 1.5}}
+    workers = [trial(rank, **known) for rank in (0, 1)]
+    assert engine_cores(workers) == pytest.approx((0.18 - 0.1) / (0.3 - 0.1))
+    # A core that others use by half: all processor times are half, and the engine's share is what it was.
+    halved = {block: {"own": usage["own"] / 2, "wall": usage["wall"]} for block, usage in known["processor"].items()}
+    assert engine_cores([trial(r, **known | {"processor": halved}) for r in (0, 1)]) == pytest.approx(0.4)
+    # Communication too short to tell.
+    assert engine_cores([trial(r, **known | {"allreduce_seconds": 0.03}) for r in (0, 1)]) == ENGINE_CORES
+    assert engine_cores([trial(r, device="NVIDIA H100", **known) for r in (0, 1)]) == 0.0
+
+
+def test_a_worker_that_is_always_slow_makes_the_others_wait() -> None:
+    slow = trial(1, floor=tuple(step(0.4) for _ in range(5)))
+    quick = trial(0, floor=tuple(step(0.3) for _ in range(5)))
+    found = profile([quick, slow])
+    assert found.step == pytest.approx(0.35)
+    assert found.slowest_of(2) == pytest.approx(0.05)
 
 
 def test_one_worker_has_no_links_to_fit_and_says_so() -> None:

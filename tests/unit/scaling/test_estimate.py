@@ -147,13 +147,21 @@ def test_backward_is_assumed_to_reach_parameters_in_reverse_by_their_bytes() -> 
         (WORK, Cluster(8, gigabits(100)), "computation is the bound"),
         (WORK, Cluster(8, gigabits(0.5)), "bandwidth is the bound"),
         (replace(WORK, engine=Engine(1e-3, 0)), Cluster(256, gigabits(100, 50e-6)), "latency is the bound"),
-        (replace(WORK, engine=Engine(0.2, 32e6)), Cluster(2, gigabits(100)), "cycle is the bound"),
+        (
+            replace(WORK, engine=Engine(0.2, 32e6)),
+            Cluster(2, gigabits(100)),
+            "the engine's cycle of 200 ms is the bound",
+        ),
         (
             replace(WORK, profile=replace(PROFILE, spread=(-0.1, -0.05, 0.0, 0.1, 0.2))),
             Cluster(8, gigabits(100)),
-            "slowest worker is the bound",
+            "wait for the slowest worker is the bound",
         ),
-        (replace(WORK, engine=Engine(1e-3, 32e6, polling=3e-4)), Cluster(2, gigabits(100)), "engine takes the cores"),
+        (
+            replace(WORK, engine=Engine(1e-3, 32e6, polling=3e-4)),
+            Cluster(2, gigabits(100)),
+            "engine takes from the training are the bound",
+        ),
         (WORK, Cluster(1, gigabits(1)), "One worker"),
     ],
 )
