@@ -3,9 +3,10 @@
     python benchmarks/prediction.py --rounds 3 --write
 
 Hosts are network namespaces with a shaped link each (benchmarks/namespaces.py; Linux, as root); "loopback" is several
-workers of one host. What a prediction is given: the network's nominal rate, what two workers on the loopback tell of
-the library and this machine (all-reduces of several sizes), and, because more workers than cores compute slower, the
-step of as many workers that do not synchronise. It is not given any synchronised step. Rounds are interleaved.
+workers of one host. What a prediction is given: latency and bandwidth of the link, fitted to plain all-reduces of two
+workers on it; and, because more workers than cores compute slower, of as many workers as it is for the step that they
+do without synchronising, and how much computing and a plain all-reduce slow each other down. It is given nothing of a
+synchronised step. Rounds are interleaved: every other one goes the other way.
 """
 
 from __future__ import annotations
@@ -24,11 +25,10 @@ from hvdtrain.launch.hosts import parse_hosts
 from hvdtrain.launched import usable_cores
 from hvdtrain.metrics.records import TrialRecord, from_dict, to_dict
 from hvdtrain.report.environment import processor
-from hvdtrain.scaling.allreduce_cost import Software
 from hvdtrain.scaling.analysis import step_seconds, unsynchronised_seconds
 from hvdtrain.scaling.calibration import calibrate
 from hvdtrain.scaling.estimate import predict
-from hvdtrain.scaling.links import UNLIMITED, Cluster, Link, parse_rate
+from hvdtrain.scaling.links import UNLIMITED, Cluster
 from hvdtrain.scaling.trial import Place, Task, run_trial
 
 RECIPE = "gpt-shakespeare"
@@ -56,16 +56,11 @@ def measure(link: str, workers: int, steps: int, changes: list[str]) -> list[Tri
     return [from_dict(values) for values in json.loads(done.stdout.splitlines()[-1])]  # type: ignore[misc]
 
 
-def predicted(records: list[TrialRecord], link: str, software: Software) -> float:
-    """Return the step that the model gives for the workers of a trial, from their unsynchronised steps alone."""
-    workers, cores = len(records), usable_cores()
-    work = replace(calibrate(records).work, software=software)
-    if link == "loopback":
-        cluster = Cluster(workers, UNLIMITED, per_host=workers, cores=cores)
-    else:
-        # All hosts are this machine: each has its part of the cores.
-        cluster = Cluster(workers, Link(parse_rate(link)), cores=cores / workers)  # type: ignore[arg-type]
-    return predict(work, cluster).step
+def predicted(records: list[TrialRecord], two: list[TrialRecord]) -> float:
+    """Return the step that the model gives for the workers of a trial, with the link as two workers found it."""
+    own, link = calibrate(records).work, calibrate(two).work
+    work = replace(own, software=replace(link.software, beside=own.software.beside), engine=link.engine)
+    return predict(work, Cluster(len(records), UNLIMITED, cores=usable_cores())).step
 
 
 def main() -> None:
@@ -87,17 +82,16 @@ def main() -> None:
 
 
 def run(rounds: int, steps: int, changes: list[str]) -> dict[tuple[str, int], list[dict[str, float]]]:
-    """Measure and predict every case once a round; the loopback's two workers calibrate the round."""
+    """Measure and predict every case once a round."""
     found: dict[tuple[str, int], list[dict[str, float]]] = {(link, n): [] for link in LINKS for n in WORKERS}
     for number in range(rounds):
-        first = measure("loopback", 2, steps, changes)
-        software = calibrate(first).work.software
-        for link, n in sorted(found, key=lambda case: (case[1], case[0]), reverse=bool(number % 2)):
-            records = first if (link, n) == ("loopback", 2) else measure(link, n, steps, changes)
+        order = list(found)[:: -1 if number % 2 else 1]
+        trials = {(link, n): measure(link, n, steps, changes) for link, n in order}
+        for (link, n), records in trials.items():
             case = {
                 "floor": unsynchronised_seconds(records),
                 "measured": step_seconds(records),
-                "predicted": predicted(records, link, software),
+                "predicted": predicted(records, trials[link, 2]),
             }
             found[link, n].append(case)
             print(f"round {number + 1}, {link}, {n} workers: {case}", file=sys.stderr, flush=True)

@@ -158,7 +158,9 @@ class TrialRecord(Record):
     with nothing to do; `floor` steps are not synchronised and no engine runs. With one worker only `floor` is there.
 
     `wall` are the seconds of the whole synchronised block (of the floor with one worker). `allreduce` has a row
-    [bytes, seconds, processor seconds] for each plain all-reduce of one buffer; `latencies` are those of tiny ones,
+    [bytes, seconds] for each plain all-reduce of one buffer, the largest last, which takes `allreduce_processor`
+    seconds of the machine's processors for each worker on it; `beside` are the speeds that computing and all-reducing
+    keep beside each other, 1 being each one's alone; `latencies` are those of tiny ones,
     begun at random moments of the engine's cycle. `gradients` has a row [bytes, seconds after the beginning of
     backward, name] in the order in which backward made them. `reduce_seconds_per_byte` is what summing two buffers
     takes. `processor` holds for the blocks "synchronised" and "floor" the seconds "wall", "own" (this process on all
@@ -191,7 +193,9 @@ class TrialRecord(Record):
     tensors: int = 0
     allreduce_seconds: float | None = None
     one_buffer_seconds: float | None = None
-    allreduce: tuple[tuple[float, float, float], ...] = ()
+    allreduce: tuple[tuple[float, float], ...] = ()
+    allreduce_processor: float | None = None
+    beside: tuple[float, float] | None = None
     latencies: tuple[float, ...] = ()
     gradients: tuple[tuple[int, float, str], ...] = ()
     processor: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

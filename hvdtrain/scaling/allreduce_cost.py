@@ -32,6 +32,8 @@ class Software:
         seconds_per_byte: the least that moving a byte to the next worker takes, on a link that does not limit it.
         reduce: seconds to sum a byte.
         processor: processor seconds that a worker spends for each byte of an all-reduce's buffer; 0 on GPUs.
+        beside: speeds that backward and an all-reduce keep beside each other, 1 being each one's alone; None where they
+            were not measured, and follow from `processor` and `busy`.
         busy: cores that its engine keeps busy while an all-reduce is under way, however slow the link: what waits for a
             wire is woken for every few packets.
     """
@@ -41,6 +43,7 @@ class Software:
     reduce: float = 0.0
     processor: float = 0.0
     busy: float = 0.0
+    beside: tuple[float, float] | None = None
 
     def message(self, link: Link) -> float:
         """Return a for a link: the latencies add."""

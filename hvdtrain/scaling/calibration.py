@@ -11,11 +11,6 @@ from hvdtrain.scaling.allreduce_cost import Fit, Software, fit_ring
 from hvdtrain.scaling.estimate import StepProfile, Workload
 from hvdtrain.scaling.overlap import Engine, Gradient
 
-ENGINE_CORES = 0.3
-"""Cores that a worker's engine keeps busy while it waits for a slow link, seen on Gloo at 200 Mbit/s and 1 Gbit/s."""
-_LONG_ENOUGH = 0.25
-_MOST_CORES = 2.0
-"""Gloo has two threads: the engine's and the one that reads and writes sockets."""
 _PARTS = ("data", "forward", "backward", "optimizer")
 
 
@@ -37,7 +32,7 @@ def calibrate(records: Sequence[TrialRecord], compression: str = "none", groups:
     reduce = median(one.reduce_seconds_per_byte or 0.0 for one in records)
     wait = cycle_wait(records)
     fit = fit_ring(_rows(records), first.world_size, reduce, wait)
-    software = Software(reduce=reduce, processor=processor_per_byte(records), busy=engine_cores(records))
+    software = Software(reduce=reduce, processor=processor_per_byte(records), beside=beside(records))
     if isinstance(fit, Fit):
         software = replace(software, latency=fit.latency, seconds_per_byte=fit.seconds_per_byte)
     work = Workload(
@@ -117,60 +112,35 @@ def cycle_wait(records: Sequence[TrialRecord]) -> float:
     first = records[0]
     if not first.allreduce or not first.latencies:
         return 0.0
-    return max(0.0, min(seconds for _, seconds, _ in first.allreduce) - min(first.latencies))
+    return max(0.0, min(seconds for _, seconds in first.allreduce) - min(first.latencies))
 
 
 def processor_per_byte(records: Sequence[TrialRecord]) -> float:
-    """Return the processor seconds of a worker's engine for each byte of an all-reduce; 0 where it can't be told.
+    """Return the processor seconds that a worker's all-reduce takes for each byte; 0 where that was not measured.
 
-    The worker that waits for an all-reduce polls, which is no work: that much of each second, as the tiniest one shows
-    it, is taken off. What is left over grows with the bytes, and its slope is what the engine does for them.
+    All that the machine did is in it: the kernel moves packets on the time of whoever runs.
     """
-    rows = [row for one in records for row in one.allreduce]
-    if records[0].device != "CPU" or len({size for size, _, _ in rows}) < 2:
+    found = [(one.allreduce_processor, one.allreduce[-1][0]) for one in records if one.allreduce]
+    if records[0].device != "CPU" or not found:
         return 0.0
-    least = min(size for size, _, _ in rows)
-    polling = fmean(min(1.0, busy / seconds) for size, seconds, busy in rows if size == least)
-    worked = [(size, max(0.0, busy - polling * seconds)) for size, seconds, busy in rows]
-    return sum(size * busy for size, busy in worked) / sum(size * size for size, _ in worked)
+    return fmean((seconds or 0.0) / size for seconds, size in found)
 
 
-def engine_cores(records: Sequence[TrialRecord]) -> float:
-    """Return the cores that a worker's engine keeps busy while it communicates beside backward.
+def beside(records: Sequence[TrialRecord]) -> tuple[float, float] | None:
+    """Return the speeds that backward and all-reduces keep beside each other: of the worker that suffers most.
 
-    Training with synchronisation takes more processor time than without: the engine's, and that of the worker, which
-    polls while it waits. A worker that waits gets as much of a core as one that computes; what is left was taken from
-    backward, in the time in which communication was not waited for. Where communication is too short a part of the step
-    for that difference to mean anything, `ENGINE_CORES`.
+    The kernel moves packets on some core, and the worker that computes there is the one for which the others wait.
     """
-    first = records[0]
-    if first.device != "CPU":
-        return 0.0
-    if first.allreduce_seconds is None or any(one.threads > 1 for one in records):
-        return ENGINE_CORES
-    if not all("own" in one.processor.get(block, {}) for one in records for block in ("synchronised", "floor")):
-        return ENGINE_CORES
-    polling = engine(records)
-    idle = polling.polling / polling.cycle if polling.cycle else 0.0
-    communicating = max(0.0, first.allreduce_seconds - cycle_wait(records))
-    if communicating < _LONG_ENOUGH * profile(records).step:
-        return ENGINE_CORES
-    exposed = min(_median(one.synchronised, "wait") for one in records)
-    overlapped = max(communicating - exposed, communicating / 4)
-    taken = []
-    for one in records:
-        own, alone = one.processor["synchronised"]["own"], one.processor["floor"]["own"] / len(one.floor)
-        share = one.processor["floor"]["own"] / one.processor["floor"]["wall"]
-        extra = own / len(one.synchronised) - alone * (1 + idle)
-        waited = fmean(times["wait"] for times in one.synchronised)
-        taken.append(max(0.0, extra / max(share, 1e-9) - waited))
-    return min(_MOST_CORES, fmean(taken) / overlapped)
+    found = [one.beside for one in records if one.beside is not None]
+    if records[0].device != "CPU" or not found:
+        return None
+    return min(computing for computing, _ in found), min(reducing for _, reducing in found)
 
 
 def _rows(records: Sequence[TrialRecord]) -> list[tuple[float, float]]:
     """An all-reduce is over when the last worker has it: the mean worker's time, as all begin together."""
     each = zip(*(one.allreduce for one in records), strict=False)
-    return [(rows[0][0], fmean(seconds for _, seconds, _ in rows)) for rows in each]
+    return [(rows[0][0], fmean(seconds for _, seconds in rows)) for rows in each]
 
 
 def _median(steps: Sequence[Mapping[str, float]], part: str) -> float:

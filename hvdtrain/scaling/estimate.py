@@ -245,7 +245,12 @@ def _cores(work: Workload, cluster: Cluster) -> Cores:
         return NO_CONTEST
     alone = allreduce_seconds(work.wire_bytes, cluster, work.software)
     moving = work.software.processor * work.wire_bytes / alone if alone else 0.0
-    return Cores(cluster.cores / cluster.local, work.threads, engine=max(work.software.busy, moving))
+    return Cores(
+        cluster.cores / cluster.local,
+        work.threads,
+        engine=max(work.software.busy, moving),
+        measured=work.software.beside,
+    )
 
 
 def _quantile(values: Sequence[float], share: float) -> float:

@@ -12,7 +12,7 @@ from hvdtrain.launched import usable_cores
 from hvdtrain.report import format as fmt
 from hvdtrain.scaling.allreduce_cost import Software
 from hvdtrain.scaling.bounds import diagnosis
-from hvdtrain.scaling.calibration import ENGINE_CORES, calibrate, engine_of
+from hvdtrain.scaling.calibration import calibrate, engine_of
 from hvdtrain.scaling.estimate import (
     Prediction,
     StepProfile,
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 GLOO_RATE = 1.2e9
 """Bytes a second that Gloo moves between two workers of one machine, measured on two cores; a host's limit where none
 was measured."""
+ENGINE_CORES = 0.3
+"""Cores that a worker's engine keeps busy while it waits for a slow link, seen with Gloo at 200 Mbit/s and 1 Gbit/s;
+where all-reduces are measured, so is this."""
 LATENCY = {True: 20e-6, False: 50e-6}
 """Seconds a message where none are given, by whether workers compute on devices of their own: NCCL over RDMA or fast
 Ethernet, Gloo over TCP."""

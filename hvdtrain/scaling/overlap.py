@@ -46,12 +46,13 @@ class Engine:
 @dataclass(frozen=True)
 class Cores:
     """What a worker may compute on: its share of the host's cores, the threads of backward, and the cores that the
-    engine's threads keep busy while an all-reduce is under way.
+    engine's threads keep busy while an all-reduce is under way; or what they do to each other as it was `measured`.
     """
 
     share: float
     threads: float
     engine: float
+    measured: tuple[float, float] | None = None
 
     def rates(self) -> tuple[float, float]:
         """Return the speeds of backward and of the engine while both run, 1 being each one's speed alone.
@@ -59,6 +60,8 @@ class Cores:
         Both get what a fair scheduler gives: the engine what it asks for, up to its threads' part of the share, which
         is all of it where cores are enough; backward the rest, up to its threads.
         """
+        if self.measured is not None:
+            return self.measured
         computing = min(self.threads, self.share)
         if self.engine <= 0 or computing <= 0:
             return 1.0, 1.0

@@ -6,7 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-import psutil
+from hvdtrain.scaling.worker.probes import busy_seconds
 
 if TYPE_CHECKING:
     from hvdtrain.metrics.timing import StepTimes
@@ -44,6 +44,4 @@ class Block:
 
 
 def _now() -> dict[str, float]:
-    machine = psutil.cpu_times()
-    busy = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0) - getattr(machine, "guest", 0.0)
-    return {"wall": time.perf_counter(), "own": time.process_time(), "machine": busy}
+    return {"wall": time.perf_counter(), "own": time.process_time(), "machine": busy_seconds()}

@@ -55,7 +55,7 @@ def _with_engine(task: Task, recipe: Recipe, world: World, cycle: float) -> dict
     strategies = [phase.strategy for phase in run.loop.phases]
     probed = [seconds for strategy in strategies if (seconds := strategy.probe()) is not None]
     volume = sum(strategy.bytes_per_step for strategy in strategies)
-    found = {
+    found: dict[str, Any] = {
         "synchronised": steps,
         "wall": block.usage["wall"],
         "processor": {"synchronised": block.usage},
@@ -68,6 +68,11 @@ def _with_engine(task: Task, recipe: Recipe, world: World, cycle: float) -> dict
     if volume and task.sweep:
         found["allreduce"] = probes.sweep(world, run.loop.device, volume)
         found["latencies"] = probes.latencies(world, cycle)
+        largest = int(found["allreduce"][-1][0])
+        sharing = world.gather(_boot_id()).count(_boot_id())
+        company = probes.company(world, run.loop.device, largest, sharing, cycle)
+        found["allreduce_processor"] = company.processor
+        found["beside"] = (company.computing, company.reducing)
     return found
 
 

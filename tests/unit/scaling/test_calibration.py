@@ -9,11 +9,9 @@ import pytest
 from hvdtrain.metrics.records import TrialRecord
 from hvdtrain.scaling.allreduce_cost import ring_seconds
 from hvdtrain.scaling.calibration import (
-    ENGINE_CORES,
     calibrate,
     cycle_wait,
     engine,
-    engine_cores,
     gradients,
     processor_per_byte,
     profile,
@@ -31,7 +29,7 @@ def step(seconds: float) -> dict[str, float]:
 
 
 def trial(rank: int, **changes: Any) -> TrialRecord:
-    """A worker whose all-reduces wait 15 ms for the cycle, poll meanwhile, and work 0.4 ns of a core for each byte."""
+    """A worker whose all-reduces wait 15 ms for the cycle, and work 0.4 ns of a core for each byte."""
     sizes = [4096.0, 2.0**20, 2.0**22, 2.0**24]
     took = [0.015 + 2 * A + ring_seconds(s, 2, A, B, G) for s in sizes]
     known: dict[str, Any] = {
@@ -54,7 +52,8 @@ def trial(rank: int, **changes: Any) -> TrialRecord:
         "wall": 1.0,
         "floor": tuple(step(s) for s in (0.29, 0.3, 0.3, 0.31, 0.5)),
         "idle": tuple(step(s) for s in (0.3, 0.303, 0.303)),
-        "allreduce": tuple((s, t, 0.9 * t + 0.4e-9 * s) for s, t in zip(sizes, took, strict=True)),
+        "allreduce": tuple(zip(sizes, took, strict=True)),
+        "allreduce_processor": 0.4e-9 * sizes[-1],
         "latencies": tuple(2 * A + 2 * A + wait for wait in (0.0, 0.005, 0.01, 0.015)),
         "gradients": ((1000, 0.1 + 0.02 * rank, "b"), (4000, 0.18, "a")),
         "reduce_seconds_per_byte": G,
@@ -74,7 +73,7 @@ def test_the_fit_finds_the_links_constants_through_the_wait_for_the_cycle() -> N
     assert measured.work.software.reduce == G
 
 
-def test_the_engines_processor_time_is_told_from_polling() -> None:
+def test_the_engines_processor_time_is_that_of_the_largest_all_reduce() -> None:
     assert processor_per_byte(TRIALS) == pytest.approx(0.4e-9, rel=0.01)
     assert processor_per_byte([trial(0, device="NVIDIA H100"), trial(1)]) == 0.0
 
@@ -112,26 +111,6 @@ def test_polling_is_what_steps_beside_an_idle_engine_take_longer() -> None:
     # Noise is not taken for polling: no cycle costs more than the luckiest all-reduce.
     noisy = tuple(step(0.6) for _ in range(3))
     assert engine([trial(0, idle=noisy), trial(1, idle=noisy)]).polling == pytest.approx(4 * A)
-
-
-def test_the_engines_share_of_a_core_is_what_training_took_beyond_computing_and_waiting() -> None:
-    """Of 0.3 s of communication 0.1 is waited for; the steps took 0.18 s more of a core, 0.1 of it to poll."""
-    times = {**step(0.3), "wait": 0.1, "step": 0.48}
-    known: dict[str, Any] = {
-        "idle": (),
-        "synchronised": (times,) * 10,
-        "allreduce_seconds": 0.3 + cycle_wait(TRIALS),
-        "floor": (step(0.3),) * 5,
-    }
-    known["processor"] = {"synchronised": {"own": 4.8, "wall": 4.8}, "floor": {"own": 1.5, "wall": 1.5}}
-    workers = [trial(rank, **known) for rank in (0, 1)]
-    assert engine_cores(workers) == pytest.approx((0.18 - 0.1) / (0.3 - 0.1))
-    # A core that others use by half: all processor times are half, and the engine's share is what it was.
-    halved = {block: {"own": usage["own"] / 2, "wall": usage["wall"]} for block, usage in known["processor"].items()}
-    assert engine_cores([trial(r, **known | {"processor": halved}) for r in (0, 1)]) == pytest.approx(0.4)
-    # Communication too short to tell.
-    assert engine_cores([trial(r, **known | {"allreduce_seconds": 0.03}) for r in (0, 1)]) == ENGINE_CORES
-    assert engine_cores([trial(r, device="NVIDIA H100", **known) for r in (0, 1)]) == 0.0
 
 
 def test_a_worker_that_is_always_slow_makes_the_others_wait() -> None:

@@ -113,7 +113,7 @@ def test_a_thin_link_needs_a_link(make_trial: Make, make_steps: Steps) -> None:
 def test_too_little_work(make_trial: Make, make_steps: Steps) -> None:
     tiny = {"forward": 0.001, "backward": 0.002, "data": 0.0, "optimizer": 0.0}
     changes = {"floor": make_steps(10, **tiny), "idle": make_steps(10, **tiny), "one_buffer_seconds": 0.004,
-               "allreduce_seconds": 0.004, "allreduce": ((4096.0, 0.003, 0.003),), "latencies": (0.003, 0.003),
+               "allreduce_seconds": 0.004, "allreduce": ((4096.0, 0.003),), "latencies": (0.003, 0.003),
                "engine": {"HOROVOD_CYCLE_TIME": "1", "HOROVOD_FUSION_THRESHOLD": "33554432"},
                "synchronised": make_steps(10, **tiny, wait=0.004)}  # fmt: skip
     found = diagnosis(make_trial, {"floor": make_steps(10, **tiny)}, changes, changes)
