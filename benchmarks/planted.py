@@ -1,0 +1,118 @@
+"""Causes of bad scaling, created on purpose with real workers, and what `hvdtrain scale` names for each.
+
+    python benchmarks/planted.py --write
+
+Each case is a sweep of one and two workers through the command line. The causes are in the recipe (knobs, threads, too
+little work), in the workers (faults/sitecustomize.py: slow data, a worker that sleeps, one on a busy core, helper
+processes), or in the network (namespaces.py: two hosts with a thin link). tests/parallel/test_diagnosis.py holds each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from namespaces import Lab, lab_problem
+
+from hvdtrain.report.environment import processor
+
+HERE = Path(__file__).parent
+SWEEP = (
+    "gpt-shakespeare", "--synthetic", "--gloo", "--np", "1,2", "--repeats", "1", "--steps", "8", "--plain",
+    "--no-all-cores",
+)  # fmt: skip
+MEDIUM = ("model.n_layers=2", "train.precision=fp32", "sync.cycle_time_ms=10")
+TINY_TENSORS = ("model.n_layers=40", "model.d_model=16", "model.n_heads=2", "train.micro_batch_size=4")
+LITTLE = ("model.d_model=64", "data.max_seq_len=16", "train.micro_batch_size=1", "train.global_batch_size=2")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A cause as it is planted, and the name that the diagnosis must give it first; "" where nothing is wrong."""
+
+    planted: str
+    named: str
+    changes: tuple[str, ...] = MEDIUM
+    fault: str = ""
+    rate: str | None = None
+
+    def problem(self) -> str | None:
+        """Return why this case can't be made here, or None."""
+        return lab_problem() if self.rate else None
+
+    def report(self, folder: Path) -> dict[str, Any]:
+        """Run the sweep and return its report.
+
+        Raises:
+            RuntimeError: it failed; with what it wrote.
+        """
+        command = [sys.executable, "-m", "hvdtrain", "scale", *SWEEP, "-o", str(folder / "sweep"), *self.changes]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        if self.fault:
+            environment |= {"HVDTRAIN_TEST_FAULT": self.fault, "PYTHONPATH": str(HERE / "faults")}
+        done = self._run(command, folder, environment)
+        if done.returncode != 0:
+            raise RuntimeError(f"{self.planted}: {done.stdout}{done.stderr}")
+        report: dict[str, Any] = json.loads((folder / "sweep" / "report.json").read_text())
+        return report
+
+    def _run(self, command: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        if self.rate is None:
+            return subprocess.run(
+                command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                timeout=300, check=False,
+            )  # fmt: skip
+        with Lab(hosts=2, rate=self.rate, cores=["0", "1"]) as lab:
+            place = ["-H", lab.slots(1), "--network-interfaces=eth0"]
+            return lab.run("a", [*command, *place], env=environment, cwd=str(folder))
+
+
+CASES = (
+    Case("a loader that takes 100 ms for each batch", "slow-data", fault="slow-data"),
+    Case("worker 1 sleeps 100 ms in each step", "slow-worker", fault="sleeping-worker"),
+    Case("worker 1 is bound to a core on which another program runs", "slow-worker", fault="busy-core"),
+    Case("two hosts, 200 Mbit/s between them", "thin-link", rate="200mbit"),
+    Case("a cycle time of 0.1 ms", "short-cycle", (*MEDIUM, "sync.cycle_time_ms=0.1")),
+    Case("a cycle time of 500 ms", "long-cycle", (*MEDIUM, "sync.cycle_time_ms=500")),
+    Case("fusion off, 242 small tensors", "no-fusion", (*MEDIUM, *TINY_TENSORS, "sync.fusion_threshold_mb=0")),
+    Case("a step of a few milliseconds", "little-work", (*MEDIUM, *LITTLE, "sync.cycle_time_ms=1")),
+    Case("8 threads a worker on two cores", "oversubscription", (*MEDIUM, "train.threads_per_worker=8")),
+    Case("each worker has a helper process that takes a core", "contention", fault="helpers"),
+    Case("nothing: the recipe as it is shipped, in fp32", "", ("train.precision=fp32",)),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="keep the result in benchmarks/results")
+    asked = parser.parse_args()
+    rows = []
+    print("| planted | named first | costs a step | change | also named |\n|---|---|---|---|---|")
+    for case in CASES:
+        if case.problem():
+            print(f"| {case.planted} | not made: {case.problem()} | | | |")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            (diagnosis,) = case.report(Path(folder))["diagnoses"]
+        found = diagnosis["findings"]
+        rows.append({"planted": case.planted, "expected": case.named, "diagnosis": diagnosis})
+        first = found[0] if found else {"title": diagnosis["verdict"], "change": ""}
+        cost = f"{1000 * first['seconds']:.0f} ms, {100 * first['share']:.0f} %" if found else ""
+        others = ", ".join(one["cause"] for one in found[1:])
+        print(f"| {case.planted} | {first['title']} | {cost} | `{first['change']}` | {others} |", flush=True)
+    if asked.write:
+        path = HERE / "results" / f"planted-{date.today()}.json"
+        values = {"command": "python benchmarks/planted.py", "date": str(date.today()), "processor": processor()}
+        path.write_text(json.dumps(values | {"cases": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
