@@ -20,7 +20,10 @@ def estimate(
         str | None, typer.Option(metavar="25Gbit", help="What joins the hosts, in each direction.", show_default=False)
     ] = None,
     measured: Annotated[
-        bool, typer.Option("--measured", help="Measure all-reduces of two workers here, instead or beside it.")
+        bool,
+        typer.Option(
+            "--measured", help="Take the software's limits from two workers here; with --link the slower counts."
+        ),
     ] = False,
     latency: Annotated[
         str | None, typer.Option(metavar="20us", help="Of a message between hosts.", show_default=False)
@@ -67,7 +70,7 @@ def estimate(
     Examples: hvdtrain estimate gpt-shakespeare --np 2,4,8 --link 1Gbit
     hvdtrain estimate gpt-124m --np 8,64,512 --per-host 8 --link 100Gbit --inner-link 4800Gbit --device-tflops 312
     """
-    from hvdtrain.cli.scale import parse_numbers
+    from hvdtrain.cli.place import parse_numbers
     from hvdtrain.scaling.estimate_view import to_json, view
     from hvdtrain.scaling.estimation import Request
     from hvdtrain.scaling.estimation import estimate as predict

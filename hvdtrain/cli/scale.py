@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from hvdtrain.cli.horovodrun_flags import with_flags
-from hvdtrain.errors import SetupError, UserError
+from hvdtrain.errors import UserError
 from hvdtrain.launch.flags import TRIAL_FLAGS
 
 if TYPE_CHECKING:
     from hvdtrain.recipe import Recipe
-    from hvdtrain.scaling.plan import Cores
-    from hvdtrain.scaling.store import Store
+    from hvdtrain.scaling.store import Trial
     from hvdtrain.scaling.sweep import Sweep
-    from hvdtrain.scaling.trial import Place
 
 
 @with_flags(TRIAL_FLAGS)
@@ -52,6 +50,9 @@ def scale(
         Path | None, typer.Option("--output", "-o", help="Where the sweep is kept.", show_default="sweeps/NAME")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set the sweep that is there aside and begin anew.")] = False,
+    host_check: Annotated[
+        bool, typer.Option("--host-check/--no-host-check", help="Ask other hosts first whether they fit together.")
+    ] = True,
     plain: Annotated[bool, typer.Option("--plain", help="Print lines, also on a terminal.")] = False,
     **flags: Any,
 ) -> None:
@@ -65,15 +66,20 @@ def scale(
 
     Example: hvdtrain scale gpt-shakespeare --np 1,2
     """
+    from hvdtrain.cli.place import count_cores, make_place, parse_numbers
     from hvdtrain.recipe import load
     from hvdtrain.scaling.plan import plan
     from hvdtrain.scaling.sweep import Sweep
-    from hvdtrain.scaling.trial import Task
+    from hvdtrain.scaling.trial import Task, check_environment
 
     check_environment()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # A mark that the terminal can't show is no reason to stop.
     loaded = load(recipe, overrides or [])
+    if loaded.recipe.sync.name == "none":
+        raise UserError("sync.name = none: there is no synchronisation to measure; name another, such as allreduce")
     place = make_place(hosts, hostfile, gloo, mpi, flags)
-    sizes = plan(loaded.recipe, parse_numbers(np), mode, place, count_cores(place), all_cores)
+    sizes = plan(loaded.recipe, parse_numbers(np), mode, place, count_cores(place, check=host_check), all_cores)
     for size in sizes:
         if size.oversubscribed:
             typer.echo(f"warning: {size}: {size.oversubscribed}; measured anyway, and marked", err=True)
@@ -81,99 +87,57 @@ def scale(
     _run(loaded.recipe, Sweep(task, sizes, repeats, place), output, fresh, plain)
 
 
-def make_place(hosts: str | None, hostfile: Path | None, gloo: bool, mpi: bool, flags: Mapping[str, Any]) -> Place:
-    """Return where trials run, from the options that say so.
-
-    Raises:
-        UserError: options exclude each other, or name no hosts.
-    """
-    from hvdtrain.launch.hosts import parse_hosts, read_hostfile
-    from hvdtrain.scaling.trial import Place
-
-    if gloo and mpi:
-        raise UserError("--gloo and --mpi exclude each other")
-    if hosts is not None and hostfile is not None:
-        raise UserError("-H and --hostfile exclude each other")
-    named = parse_hosts(hosts) if hosts is not None else read_hostfile(hostfile) if hostfile is not None else ()
-    return Place(named, "gloo" if gloo else "mpi" if mpi else None, {k: v for k, v in flags.items() if v is not None})
-
-
-def parse_numbers(text: str) -> list[int]:
-    """Return the numbers of workers in `1,2,4`.
-
-    Raises:
-        UserError: something in it is no whole number.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise UserError(f"--np {text}: expected whole numbers with commas between them, such as 1,2,4")
-    return sorted({int(part) for part in parts})
-
-
-def count_cores(place: Place) -> Cores:
-    """Return the cores of each host, after a look at whether they can work together.
-
-    Raises:
-        UserError: they can't; names the host and what to do.
-    """
-    from hvdtrain.launched import usable_cores
-    from hvdtrain.scaling.plan import Cores
-
-    if not place.hosts:
-        return Cores({"": usable_cores()})
-    from hvdtrain.launch.preflight import preflight
-
-    found = preflight(place.hosts, place.controller, place.flags)
-    for warning in found.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    return Cores({fact.name: fact.cores for fact in found.hosts})
-
-
-def check_environment() -> None:
-    """Make sure that nothing in the environment spoils every figure.
-
-    Raises:
-        SetupError: the timeline is on.
-    """
-    if os.environ.get("HOROVOD_TIMELINE"):
-        raise SetupError(
-            "HOROVOD_TIMELINE is set: its writer takes a core from worker 0, so no figure is taken with it; unset it"
-        )
-
-
 def _run(recipe: Recipe, sweep: Sweep, output: Path | None, fresh: bool, plain: bool) -> None:
     """Run what is missing of the sweep, then write and show its report; an interrupted one says how to go on."""
-    from hvdtrain.recipe import dump
     from hvdtrain.report.console import can_be_live
     from hvdtrain.scaling.progress import Progress
     from hvdtrain.scaling.store import Store
     from hvdtrain.scaling.trial import Stopped
 
-    settings = {
-        "recipe": dump(recipe),
-        "place": [str(host) for host in sweep.place.hosts] + [sweep.place.controller or "", dict(sweep.place.flags)],
-        "task": asdict(sweep.task),
-    }
-    store = Store(output or Path("sweeps", recipe.name), settings, fresh=fresh)
-    held = len(store.trials)
-    stopped: int | None = None
+    store = Store(output or Path("sweeps", recipe.name), _settings(recipe, sweep), fresh=fresh)
+    made, stopped = 0, None
     live = not plain and can_be_live(sys.stdout, os.environ)
-    with Progress(sweep.sizes, sweep.repeats, store.trials, stream=sys.stdout, live=live) as progress:
+    own = sweep.own(store.trials)
+    with Progress(sweep.sizes, sweep.repeats, own, stream=sys.stdout, live=live) as progress:
         try:
-            sweep.run(store, progress)
+            made = sweep.run(store, progress)
         except (Stopped, KeyboardInterrupt) as stop:
             stopped = getattr(stop, "code", 130)
-    if len(store.trials) == held and stopped is None:
+    trials = sweep.own(store.trials)
+    if not made and stopped is None:
         typer.echo(f"all of it was measured before, in {store.directory}; --fresh measures anew")
-    _report(recipe, sweep, store)
+    _report(recipe, sweep, store.directory, trials)
     if stopped is not None:
         typer.echo(f"interrupted; the same command goes on with what is missing ({store.directory})", err=True)
         raise typer.Exit(stopped)
-    if not any(trial.error is None for trial in store.trials):
+    if any(trial.error is not None for trial in trials):
         raise typer.Exit(1)
 
 
-def _report(recipe: Recipe, sweep: Sweep, store: Store) -> None:
+def _settings(recipe: Recipe, sweep: Sweep) -> dict[str, Any]:
+    """Return what the figures of a sweep depend on, beside its sizes."""
+    from hvdtrain.launched import usable_cores
+    from hvdtrain.recipe import dump
+    from hvdtrain.report.environment import gather_environment
+
+    here = gather_environment()
+    engine = {name: value for name, value in here["variables"].items() if name.startswith("HOROVOD_")}
+    return {
+        "recipe": dump(recipe),
+        "hosts": ",".join(map(str, sweep.place.hosts)),
+        "controller": sweep.place.controller,
+        "flags": dict(sweep.place.flags),
+        "steps": sweep.task.steps,
+        "warmup": sweep.task.warmup,
+        "synthetic": sweep.task.synthetic,
+        "cores": usable_cores(),
+        "processor": here["processor"],
+        "packages": here["packages"],
+        "variables": engine,
+    }
+
+
+def _report(recipe: Recipe, sweep: Sweep, directory: Path, trials: Sequence[Trial]) -> None:
     import shlex
     from datetime import datetime
 
@@ -193,10 +157,12 @@ def _report(recipe: Recipe, sweep: Sweep, store: Store) -> None:
         "synthetic": sweep.task.synthetic,
         "environment": gather_environment(),
     }
-    study = make_study(sweep.sizes, store.trials, settings)
+    study = make_study(sweep.sizes, trials, settings)
     if not study.sizes and not study.failures:
         return
-    write_study(store.directory, study)
+    notes = write_study(directory, study)
     console = Console(highlight=False)
     console.print(study_console(study, console.width))
-    typer.echo(f"written: {store.directory}/report.html, .md, .json, .png")
+    for note in notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"written: {directory}/report.html, .md, .json, .png")

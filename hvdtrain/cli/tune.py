@@ -41,6 +41,9 @@ def tune(
     hostfile: Annotated[Path | None, typer.Option(help="A file of them: a line 'NAME slots=N' each.")] = None,
     gloo: Annotated[bool, typer.Option("--gloo", help="Try Gloo only.")] = False,
     mpi: Annotated[bool, typer.Option("--mpi", help="Try MPI only.")] = False,
+    host_check: Annotated[
+        bool, typer.Option("--host-check/--no-host-check", help="Ask other hosts first whether they fit together.")
+    ] = True,
     **flags: Any,
 ) -> None:
     """Find the cycle time, fusion threshold, groups, threads and controller that suit a recipe.
@@ -50,10 +53,10 @@ def tune(
 
     Example: hvdtrain tune gpt-shakespeare -np 2 --write tuned.yaml
     """
-    from hvdtrain.cli.scale import check_environment, count_cores, make_place
+    from hvdtrain.cli.place import count_cores, make_place
     from hvdtrain.recipe import load
     from hvdtrain.recipe.batching import plan_batch
-    from hvdtrain.scaling.trial import Task
+    from hvdtrain.scaling.trial import ENDLESS, Task, check_environment
     from hvdtrain.scaling.tune import Tuning
     from hvdtrain.scaling.tuned_recipe import check_target
 
@@ -64,38 +67,37 @@ def tune(
     if loaded.recipe.sync.name != "allreduce":
         raise UserError(f"sync.name = {loaded.recipe.sync.name}: there are knobs to tune for allreduce only")
     if write is not None:
-        check_target(write, recipe)
+        check_target(write, recipe, changes)
     place = make_place(hosts, hostfile, gloo, mpi, flags)
-    cores = count_cores(place)
+    cores = count_cores(place, check=host_check)
     task = Task(
-        recipe, (*changes, *_LENGTH), steps=steps, floor=False, synthetic=synthetic, sweep=False, gradients=False
+        recipe, (*changes, *ENDLESS), steps=steps, floor=False, synthetic=synthetic, sweep=False, gradients=False
     )
     search = Tuning(task, workers, place, rounds)
     tried = _search(search, _candidates(loaded, workers, place, cores))
-    _show(tried)
+    _show(tried, workers, recipe, changes)
     if write is not None:
         _write(write, recipe, changes, tried, workers)
-
-
-_LENGTH = ("train.epochs=null", "train.max_tokens=null", "train.max_steps=1000000")
 
 
 def _candidates(loaded: LoadedRecipe, workers: int, place: Place, cores: Cores) -> list[Candidate]:
     from hvdtrain.launch.facts import horovod_controllers
     from hvdtrain.scaling.candidates import single_changes
-    from hvdtrain.sync._engine import defaults
+    from hvdtrain.train.engine import engine_environment
 
     share, held = cores.most_loaded(workers, place)
     each = max(1, held // share)
     built = horovod_controllers()
     asked = loaded.recipe.train.threads_per_worker
-    sync: Any = loaded.recipe.sync
-    auto = defaults(on_gpu=False)
+    threads = each if asked == "auto" else asked
+    if share * threads > held:
+        typer.echo(f"warning: oversubscribed: {share} workers x {threads} threads on {held} cores", err=True)
+    knobs = engine_environment(loaded)
     return single_changes(
-        cycle_ms=auto.cycle_time_ms if sync.cycle_time_ms == "auto" else sync.cycle_time_ms,
-        fusion_mb=auto.fusion_threshold_mb if sync.fusion_threshold_mb == "auto" else sync.fusion_threshold_mb,
-        groups=sync.groups,
-        threads=each if asked == "auto" else asked,
+        cycle_ms=float(knobs["HOROVOD_CYCLE_TIME"].value),
+        fusion_mb=float(knobs["HOROVOD_FUSION_THRESHOLD"].value) / 2**20,
+        groups=getattr(loaded.recipe.sync, "groups", None),
+        threads=threads,
         share=each,
         controllers=() if place.controller else built,
         current=place.controller or ("mpi" if "mpi" in built else "gloo"),
@@ -103,36 +105,47 @@ def _candidates(loaded: LoadedRecipe, workers: int, place: Place, cores: Cores) 
 
 
 def _search(search: Tuning, candidates: list[Candidate]) -> list[Tried]:
+    from hvdtrain.scaling.trial import Stopped
+
     total = 1 + len(candidates) + 1 + 4 * search.rounds
+    so_far: dict[int, Tried] = {}
     count = 0
 
     def tell(one: Tried) -> None:
         nonlocal count
         count += 1
+        so_far[id(one)] = one
         said = f"failed: {one.error.splitlines()[0]}" if one.error else f"{one.rates[-1]:,.0f} tokens/s"
         typer.echo(f"[{count} of about {total}] {one.candidate}: {said}")
         sys.stdout.flush()
 
-    from hvdtrain.scaling.trial import Stopped
-
     try:
         return search.run(candidates, tell)
     except Stopped as stop:
+        if so_far:
+            _show_table(list(so_far.values()))
         raise typer.Exit(stop.code) from stop
 
 
-def _show(tried: list[Tried]) -> None:
+def _show_table(tried: list[Tried]) -> None:
     from rich.console import Console
 
-    from hvdtrain.scaling.tune_view import how_to_use, table, verdict
+    from hvdtrain.scaling.tune_view import table
 
     console = Console(highlight=False)
     console.print()
     console.print(table(tried))
     console.print()
-    console.print(verdict(tried))
-    if tried[0].candidate.overrides or tried[0].candidate.controller:
-        console.print(f"to use it: {how_to_use(tried[0].candidate)}", soft_wrap=True)
+
+
+def _show(tried: list[Tried], workers: int, recipe: str, changes: list[str]) -> None:
+    from hvdtrain.scaling.tune_view import how_to_use, verdict
+
+    _show_table(tried)
+    typer.echo(verdict(tried))
+    best = tried[0].candidate
+    if best.changes or best.controller:
+        typer.echo(f"to use it: {how_to_use(best, workers, recipe, changes)}")
 
 
 def _write(target: Path, recipe: str, changes: list[str], tried: list[Tried], workers: int) -> None:

@@ -189,6 +189,7 @@ class TrialRecord(Record):
     synchronised: tuple[Mapping[str, float], ...] = ()
     idle: tuple[Mapping[str, float], ...] = ()
     floor: tuple[Mapping[str, float], ...] = ()
+    compression: str = "none"
     bytes_per_step: int = 0
     tensors: int = 0
     allreduce_seconds: float | None = None

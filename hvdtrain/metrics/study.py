@@ -70,8 +70,9 @@ class SizeResult(Part):
 class Finding(Part):
     """One reason why the largest size is slower than it could be.
 
-    `seconds` is what it costs in a step, `share` that part of the step; `evidence` are figures, `change` the exact
-    override, flag or command that mends it, `gain` what to expect of it.
+    `seconds` is what it costs in a step, `share` that part of the step; `evidence` are figures, `change` the overrides
+    or flags that mend it, to be typed as they stand (empty where nothing that can be typed does), `otherwise` what else
+    would, in words, and `gain` what to expect.
     """
 
     cause: str
@@ -81,6 +82,7 @@ class Finding(Part):
     evidence: tuple[str, ...]
     change: str
     gain: str
+    otherwise: str = ""
 
 
 class Diagnosis(Part):

@@ -27,7 +27,7 @@ def wanted(environment: Mapping[str, str] | None = None) -> bool:
 
 
 class EventWriter:
-    """A subscriber that writes each record as one line; for rank 0 alone."""
+    """A subscriber that writes each record as one line."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout

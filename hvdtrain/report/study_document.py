@@ -83,7 +83,7 @@ def _tables(study: Study, mode: Mode) -> Iterator[Block]:
     sizes = study.of(mode)
     yield Heading(f"{mode.capitalize()} scaling ({_FIXED[mode]})")
     yield scaling_table(sizes)
-    if study.all_cores:
+    if study.all_cores and study.all_cores.mode == sizes[0].mode:
         yield Paragraph(_all_cores(study.all_cores, sizes))
     yield Heading("Where a step's time goes", 3)
     yield split_table(sizes)
@@ -117,6 +117,8 @@ def _diagnosis(diagnosis: Diagnosis) -> Iterator[Block]:
         if finding.change:
             yield Paragraph("Change:")
             yield Code(finding.change)
+        if finding.otherwise:
+            yield Paragraph(f"{'Or' if finding.change else 'Change'}: {finding.otherwise}")
         if finding.gain:
             yield Paragraph(f"Gain: {finding.gain}")
 

@@ -53,7 +53,7 @@ def draw_throughput(axes: Axes, study: Study, sizes: Sequence[SizeResult]) -> No
     if counts[0] == 1 and counts[-1] > 1:
         one = rates[0].median
         axes.plot(counts, [one * n for n in counts], color=drawing.MUTED, linestyle="dashed", label="ideal: n X(1)")
-    if study.all_cores:
+    if study.all_cores and study.all_cores.mode == sizes[0].mode:
         _, both = throughput([*sizes, study.all_cores])
         axes.axhline(both[-1].median, color=drawing.THIRD, linestyle="dotted", label="one worker, all cores")
     _over_workers(axes, sizes)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hvdtrain.metrics.records import PHASES
 from hvdtrain.metrics.study import Interval, SizeResult
-from hvdtrain.metrics.timing import bus_bandwidth
 from hvdtrain.report import format as fmt
 from hvdtrain.report.document import Table
 
@@ -74,7 +73,7 @@ def communication_table(sizes: Sequence[SizeResult]) -> Table | None:
     )
     rows = []
     for size in several:
-        own, link = bandwidths(size)
+        own, link = size.bus_bandwidth, size.link_bandwidth
         rows.append(
             (
                 workers(size),
@@ -100,17 +99,6 @@ def throughput(sizes: Sequence[SizeResult]) -> tuple[str, list[Interval]]:
     if any(size.tokens_per_second.median for size in sizes):
         return "tokens/s", [size.tokens_per_second for size in sizes]
     return "samples/s", [size.samples_per_second for size in sizes]
-
-
-def bandwidths(size: SizeResult) -> tuple[float | None, float | None]:
-    """Return the bus bandwidth of tensors like the gradients, and that of one buffer: as given, or from the times."""
-
-    def follow(known: float | None, seconds: float | None) -> float | None:
-        if known is not None or not seconds or not size.bytes_per_step:
-            return known
-        return bus_bandwidth(size.bytes_per_step, seconds, size.workers)
-
-    return follow(size.bus_bandwidth, size.allreduce_seconds), follow(size.link_bandwidth, size.one_buffer_seconds)
 
 
 def workers(size: SizeResult) -> str:

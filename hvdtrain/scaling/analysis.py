@@ -37,6 +37,17 @@ def unsynchronised_seconds(workers: Workers) -> float:
     return fmean(median(step["step"] for step in one.floor) for one in workers)
 
 
+def share_of_one(mode: Mode, alone: Workers, workers: int) -> float:
+    """Return the seconds that a step of one of n workers takes if nothing is lost: as long as one worker's where work
+    grows with them; where they share a batch, its n-th part of data, forward and backward, and all of the rest.
+    """
+    whole = unsynchronised_seconds(alone)
+    if mode == "weak":
+        return whole
+    shared = sum(median(step[part] for step in alone[0].floor) for part in ("data", "forward", "backward"))
+    return whole - shared * (1 - 1 / workers)
+
+
 def plain_bandwidth(workers: Workers) -> float | None:
     """Return the bus bandwidth, in bytes a second, of an all-reduce of one buffer as large as the gradients.
 
@@ -126,30 +137,40 @@ def _compared(size: Size, launches: Launches, baseline: Launches) -> dict[str, o
         "karp_flatt": karp_flatt(median(ratios), size.workers),
     }
     if size.workers > 1:
-        share = 1 if size.mode == "weak" else size.workers
-        differences = [unsynchronised_seconds(many) - unsynchronised_seconds(one) / share for many, one in pairs]
-        known["contention"] = median(differences)
+        known["contention"] = median(
+            unsynchronised_seconds(many) - share_of_one(size.mode, one, size.workers) for many, one in pairs
+        )
     return known
 
 
-def results(sizes: Sequence[Size], trials: Sequence[Trial]) -> list[SizeResult]:
+def results(sizes: Sequence[Size], trials: Sequence[Trial]) -> list[tuple[Size, SizeResult]]:
     """Return the figures of each size that at least one launch measured."""
     found = []
     for size in sizes:
         launches = successes(trials, size.key)
         if launches:
-            found.append(size_result(size, launches, successes(trials, f"{size.mode}-1")))
+            found.append((size, size_result(size, launches, baseline(size.mode, sizes, trials))))
     return found
+
+
+def baseline(mode: Mode, sizes: Sequence[Size], trials: Sequence[Trial]) -> Launches:
+    """Return the launches of one worker, with the threads that each of the n has; none where it was not measured."""
+    keys = [size.key for size in sizes if size.mode == mode and size.workers == 1 and not size.all_cores]
+    return successes(trials, keys[0]) if keys else {}
 
 
 def failures(sizes: Sequence[Size], trials: Sequence[Trial]) -> list[Failure]:
     """Return the sizes of which a launch failed, with what it said."""
     by_key = {size.key: size for size in sizes}
     return [
-        Failure(mode=by_key[trial.key].mode, workers=by_key[trial.key].workers, message=trial.error)
+        Failure(mode=by_key[trial.key].mode, workers=by_key[trial.key].workers, message=_said(by_key[trial.key], trial))
         for trial in trials
         if trial.error is not None and trial.key in by_key
     ]
+
+
+def _said(size: Size, trial: Trial) -> str:
+    return f"with all cores: {trial.error}" if size.all_cores else trial.error or ""
 
 
 def diagnoses(sizes: Sequence[Size], trials: Sequence[Trial]) -> list[Diagnosis]:
@@ -158,7 +179,7 @@ def diagnoses(sizes: Sequence[Size], trials: Sequence[Trial]) -> list[Diagnosis]
     for mode in dict.fromkeys(size.mode for size in sizes):
         measured = [s for s in sizes if s.mode == mode and not s.all_cores and successes(trials, s.key)]
         largest = max(measured, key=lambda size: size.workers, default=None)
-        one = successes(trials, f"{mode}-1")
+        one = baseline(mode, sizes, trials)
         if largest is None or largest.workers == 1 or not one:
             continue
         launches = list(successes(trials, largest.key).values())

@@ -127,14 +127,11 @@ def processor_per_byte(records: Sequence[TrialRecord]) -> float:
 
 
 def beside(records: Sequence[TrialRecord]) -> tuple[float, float] | None:
-    """Return the speeds that backward and all-reduces keep beside each other: of the worker that suffers most.
-
-    The kernel moves packets on some core, and the worker that computes there is the one for which the others wait.
-    """
+    """Return the speeds that the mean worker's backward and its all-reduces keep beside each other."""
     found = [one.beside for one in records if one.beside is not None]
     if records[0].device != "CPU" or not found:
         return None
-    return min(computing for computing, _ in found), min(reducing for _, reducing in found)
+    return fmean(computing for computing, _ in found), fmean(reducing for _, reducing in found)
 
 
 def _rows(records: Sequence[TrialRecord]) -> list[tuple[float, float]]:

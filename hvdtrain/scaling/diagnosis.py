@@ -28,17 +28,30 @@ def diagnose(mode: Mode, found: Losses, oversubscribed: str = "") -> Diagnosis:
 
 
 def _verdict(found: Losses, findings: list[Finding]) -> str:
-    spent = f"{fmt.percent(found.base / found.step)} of the step is what one worker alone needs"
     if not findings:
-        return (
-            f"Nothing is worth changing: {spent}, and no loss that can be mended takes {fmt.percent(WORTH_IT)} of it."
-        )
+        spent = f"{fmt.percent(found.base / found.step)} of the step is what one worker alone needs"
+        kept = {
+            "data": found.data,
+            "sharing a host": found.contention + found.slow_worker,
+            "communication": found.exposed + found.engine + found.polling,
+        }
+        largest = max(kept, key=lambda name: kept[name])
+        lost = f"the largest loss, {fmt.percent(kept[largest] / found.step)} to {largest}, is its usual price"
+        return f"Nothing is worth changing: {spent}, and {lost}."
     first = findings[0]
     return f"{first.title}: {fmt.seconds(first.seconds)} of each step of {fmt.seconds(found.step)}."
 
 
 def _finding(
-    found: Losses, cause: str, title: str, seconds: float, evidence: list[str], change: str, saved: float, least: float
+    found: Losses,
+    cause: str,
+    title: str,
+    seconds: float,
+    evidence: list[str],
+    change: str,
+    saved: float,
+    least: float,
+    otherwise: str = "",
 ) -> Finding | None:
     """Make the finding if it costs enough; `saved` are the seconds of a step that the change should give back."""
     if seconds < least * found.step:
@@ -54,14 +67,16 @@ def _finding(
         evidence=tuple(evidence),
         change=change,
         gain=gain,
+        otherwise=otherwise,
     )
 
 
 def slow_data(found: Losses, oversubscribed: str) -> Finding | None:
     """Every worker waits for its batches before each step."""
     evidence = [f"each worker waits {fmt.seconds(found.data)} for its batches, before it computes anything"]
-    change = "run the sweep with --synthetic to see it without; then store the data nearer, or cheaper to read"
-    return _finding(found, "slow-data", "The data comes too slowly", found.data, evidence, change, found.data, WORTH_IT)
+    otherwise = "store the data nearer, or cheaper to read; a sweep with --synthetic shows what is left without it"
+    title = "The data comes too slowly"
+    return _finding(found, "slow-data", title, found.data, evidence, "", found.data, WORTH_IT, otherwise)
 
 
 def slow_worker(found: Losses, oversubscribed: str) -> Finding | None:
@@ -71,23 +86,24 @@ def slow_worker(found: Losses, oversubscribed: str) -> Finding | None:
     evidence = [
         f"unsynchronised, worker {found.slowest} on {found.slowest_host} takes {fmt.seconds(found.slow_worker)} longer "
         f"a step than the fastest; {part} takes it {fmt.seconds(found.parts[part])}, "
-        f"the median worker {fmt.seconds(found.others[part])}",
+        f"the others {fmt.seconds(found.others[part])}",
         f"it is given {found.slowest_cpu:.2f} cores for its {fmt.plural(found.threads, 'thread')}",
     ]
-    change = (
-        f"look at worker {found.slowest} on {found.slowest_host} (other programs, a bound core, heat); or leave that "
+    otherwise = (
+        f"look at worker {found.slowest} on {found.slowest_host} (other programs, a bound core, heat), or leave that "
         "host out of -H"
     )
     title = f"Worker {found.slowest} is slow, and all others wait for it"
-    saved = found.slow_worker
-    return _finding(found, "slow-worker", title, found.slow_worker, evidence, change, saved, WORTH_IT)
+    lost = found.slow_worker
+    return _finding(found, "slow-worker", title, lost, evidence, "", lost, WORTH_IT, otherwise)
 
 
 def contention(found: Losses, oversubscribed: str) -> Finding | None:
     """Workers that do not even synchronise are slower beside each other than one alone."""
-    lost, least = found.contention, WORTH_IT
+    lost, least, change, otherwise = found.contention, WORTH_IT, "", ""
+    alone = "alone" if found.mode == "weak" else f"if a {found.workers}th of one worker's took a {found.workers}th"
     evidence = [
-        f"a step takes {fmt.seconds(found.base)} alone, and {fmt.seconds(found.base + found.contention)} where "
+        f"a step takes {fmt.seconds(found.base)} {alone}, and {fmt.seconds(found.base + found.contention)} where "
         f"{found.workers} workers train side by side without synchronising"
     ]
     if oversubscribed:
@@ -99,12 +115,13 @@ def contention(found: Losses, oversubscribed: str) -> Finding | None:
         if found.threads > fitting:
             change = f"train.threads_per_worker={fitting}"
         else:
-            change = f"-np {max(1, found.workers * found.cores // found.local_size)}: a core for each worker"
+            change = f"-np {max(1, found.workers * found.cores // found.local_size)}"
+            otherwise = "more hosts, so that each worker has a core"
     elif found.foreign > _FOREIGN:
         cause, title = "contention", "Other programs take the cores"
         lost = max(lost, found.taken)
         evidence.append(f"programs that are not of this run took {fmt.percent(found.foreign)} of the host's cores")
-        change = "end the other programs, or give the run hosts of its own"
+        otherwise = "end the other programs, or give the run hosts of its own"
     else:
         least = SHARED
         cause, title = "contention", "The workers of a host hold each other up"
@@ -112,8 +129,9 @@ def contention(found: Losses, oversubscribed: str) -> Finding | None:
             "cores are enough, and no other program runs: what is shared is memory bandwidth, cache or a quota"
         )
         half = max(1, found.workers // 2)
-        change = f"-np {half} train.threads_per_worker={found.threads * found.workers // half}: fewer, wider workers"
-    return _finding(found, cause, title, lost, evidence, change, lost, least)
+        change = f"-np {half} train.threads_per_worker={found.threads * found.workers // half}"
+        otherwise = "more hosts with fewer workers each"
+    return _finding(found, cause, title, lost, evidence, change, lost, least, otherwise)
 
 
 def short_cycle(found: Losses, oversubscribed: str) -> Finding | None:
@@ -163,7 +181,7 @@ def no_fusion(found: Losses, oversubscribed: str) -> Finding | None:
         f"all-reduced one by one they take {fmt.seconds(found.per_tensor)} longer than as one buffer",
     ]
     change = f"sync.fusion_threshold_mb={max(1, math.ceil(found.volume / 2**20)):g}"
-    return _finding(found, "no-fusion", "Gradients are not fused", lost, evidence, change, lost, WORTH_IT)
+    return _finding(found, "no-fusion", "Too little fusion of gradients", lost, evidence, change, lost, WORTH_IT)
 
 
 def link_or_work(found: Losses, oversubscribed: str) -> Finding | None:
@@ -176,27 +194,49 @@ def link_or_work(found: Losses, oversubscribed: str) -> Finding | None:
         lost -= max(0.0, found.taken - found.contention)
     wire = min(lost, found.on_the_wire)
     if found.hosts > 1 and wire > lost / 2:
-        speed = found.volume / max(found.on_the_wire, 1e-9) * 2 * (found.workers - 1) / found.workers
-        evidence = [
-            f"{fmt.size(found.volume)} of gradients a step and worker take {fmt.seconds(found.on_the_wire)} in a plain "
-            f"all-reduce: {fmt.size(speed)}/s, {speed * 8 / 1e9:.2g} Gbit/s",
-            f"one worker computes for {fmt.seconds(found.base)} between two of them",
-        ]
-        change = "sync.compression=fp16 (half the bytes); or a faster link; or a larger train.micro_batch_size"
-        return _finding(found, "thin-link", "The link is too thin", lost, evidence, change, wire / 2, INHERENT)
+        return _thin_link(found, wire)
+    return _little_work(found, lost)
+
+
+def _thin_link(found: Losses, wire: float) -> Finding | None:
+    speed = found.volume / max(found.on_the_wire, 1e-9) * 2 * (found.workers - 1) / found.workers
+    evidence = [
+        f"{fmt.size(found.volume)} of gradients a step and worker take {fmt.seconds(found.on_the_wire)} in a plain "
+        f"all-reduce: {fmt.size(speed)}/s, {speed * 8 / 1e9:.2g} Gbit/s",
+        f"one worker computes for {fmt.seconds(found.base)} between two of them",
+    ]
+    title = "The link is too thin"
+    if found.compression == "none":
+        change, otherwise = "sync.compression=fp16", "a faster link, or more work between two synchronisations"
+        return _finding(found, "thin-link", title, wire, evidence, change, wire / 2, INHERENT, otherwise)
+    change = _more_work(found, 2)
+    return _finding(found, "thin-link", title, wire, evidence, change, wire / 2, INHERENT, "a faster link")
+
+
+def _little_work(found: Losses, lost: float) -> Finding | None:
     factor = _work_factor(found, lost)
     evidence = [
         f"a worker computes for {fmt.seconds(found.base)} a step, and synchronising costs {fmt.seconds(lost)} more",
-        f"{fmt.size(found.volume)} of gradients for {fmt.plural(found.micro_batch_size, 'sample')}",
+        f"{fmt.size(found.volume)} of gradients for {fmt.plural(found.micro_batch_size * found.passes, 'sample')}",
     ]
-    change = f"train.micro_batch_size={found.micro_batch_size * factor}, or as much accumulation: {factor} x the work"
-    saved = lost * (1 - 1 / factor)
-    title = "Too little work for each worker"
-    return _finding(found, "little-work", title, lost, evidence, change, saved, INHERENT)
+    title, saved = "Too little work for each worker", lost * (1 - 1 / factor)
+    otherwise = "the same global batch with a smaller micro batch, where memory does not hold this one"
+    change = _more_work(found, factor)
+    return _finding(found, "little-work", title, lost, evidence, change, saved, INHERENT, otherwise)
+
+
+def unshared_work(found: Losses, oversubscribed: str) -> Finding | None:
+    """Sharing a batch out does not share the optimizer's step."""
+    evidence = [
+        f"the optimizer and what else does not follow the samples take {fmt.seconds(found.unshared)} more of each step "
+        f"than a {found.workers}th of one worker's would"
+    ]
+    title, change = "Work that every worker repeats", _more_work(found, 2)
+    return _finding(found, "unshared-work", title, found.unshared, evidence, change, found.unshared / 2, SHARED)
 
 
 CHECKS: tuple[Callable[[Losses, str], Finding | None], ...] = (
-    slow_data, slow_worker, contention, short_cycle, long_cycle, no_fusion, link_or_work,
+    slow_data, slow_worker, contention, unshared_work, short_cycle, long_cycle, no_fusion, link_or_work,
 )  # fmt: skip
 
 
@@ -206,6 +246,12 @@ def _good_cycle(found: Losses) -> float:
     return min(20.0, max(least, round(0.04 * 1000 * (found.step - found.exposed))))
 
 
+def _more_work(found: Losses, factor: int) -> str:
+    """Return the overrides that give each worker more samples between two synchronisations."""
+    micro = found.micro_batch_size * factor
+    return f"train.micro_batch_size={micro} train.global_batch_size={micro * found.passes * found.workers}"
+
+
 def _work_factor(found: Losses, lost: float) -> int:
     """Return the power of two by which the work must grow for synchronising to take a tenth of the step."""
-    return int(2 ** min(6, max(1, math.ceil(math.log2(max(1.0, lost / (0.1 * max(found.base, 1e-6))))))))
+    return int(2 ** min(4, max(1, math.ceil(math.log2(max(1.0, lost / (0.1 * max(found.base, 1e-6))))))))

@@ -23,7 +23,7 @@ from hvdtrain.scaling.estimate import (
 )
 from hvdtrain.scaling.links import Cluster, Link, format_rate
 from hvdtrain.scaling.memory import Memory, Shapes, memory
-from hvdtrain.scaling.trial import Task, run_trial
+from hvdtrain.scaling.trial import ENDLESS, Task, run_trial
 
 if TYPE_CHECKING:
     from hvdtrain.metrics.records import TrialRecord
@@ -40,7 +40,6 @@ LATENCY = {True: 20e-6, False: 50e-6}
 Ethernet, Gloo over TCP."""
 BACKWARD_SHARE = 2 / 3
 """Part of a given or computed step that is backward: each product of the forward pass has two in it."""
-_ENDLESS = ("train.epochs=null", "train.max_tokens=null", "train.max_steps=1000000", "train.deterministic=false")
 
 
 @dataclass(frozen=True)
@@ -127,8 +126,8 @@ def estimate(request: Request, say: Callable[[str], None]) -> Estimate:
     compression = request.compression or str(getattr(loaded.recipe.sync, "compression", "none"))
     case = _Case(request, loaded, shapes(loaded.recipe), elsewhere or has_gpu(), compression)
     work = _workload(case, say)
-    software, outer, inner = _network(case, work, say)
-    return _predicted(case, replace(work, software=software), outer, inner)
+    work, outer, inner = _network(case, work, say)
+    return _predicted(case, work, outer, inner)
 
 
 def _check(request: Request) -> None:
@@ -191,13 +190,14 @@ def _workload(case: _Case, say: Callable[[str], None]) -> Workload:
     )
 
 
-def _network(case: _Case, work: Workload, say: Callable[[str], None]) -> tuple[Software, Link, Link]:
-    """Return what software adds, and the links between hosts and inside them; notes what is assumed of them."""
+def _network(case: _Case, work: Workload, say: Callable[[str], None]) -> tuple[Workload, Link, Link]:
+    """Return the work with what software adds, and the links between hosts and inside them; notes what is assumed."""
     request, software = case.request, work.software
     default = LATENCY[case.on_device]
     if request.measured:
         say("measuring all-reduces of two workers ...")
-        software = _fitted(case)
+        software, polling = _fitted(case)
+        work = replace(work, engine=replace(work.engine, polling=polling))
         default = 0.0
     elif not case.on_device:
         software = replace(software, seconds_per_byte=1 / GLOO_RATE, processor=1 / GLOO_RATE, busy=ENGINE_CORES)
@@ -217,12 +217,18 @@ def _network(case: _Case, work: Workload, say: Callable[[str], None]) -> tuple[S
         case.inputs.append(f"inside a host of {request.per_host} workers: {limit}")
     if request.link is not None:
         case.inputs.append(f"assumed: {fmt.percent(outer.payload)} of {format_rate(outer.rate)} carries data")
-    return software, outer, inner
+    return replace(work, software=software), outer, inner
 
 
-def _fitted(case: _Case) -> Software:
-    measured = calibrate(_measure_two(case), case.compression)
+def _fitted(case: _Case) -> tuple[Software, float]:
+    """Return the software's constants and what the engine's polling costs a cycle, as two workers here show them."""
+    records = _measure_two(case)
+    measured = calibrate(records, case.compression)
     fit, software = measured.fit, measured.work.software
+    here, there = usable_cores() / 2, usable_cores() / case.request.per_host
+    if case.on_device or here != there:
+        # What computing and all-reducing do to each other depends on the cores of each worker.
+        software = replace(software, beside=None)
     if fit is None:
         raise UserError(f"--measured: {measured.reason}; give the link with --link instead")
     case.inputs.append(
@@ -231,13 +237,13 @@ def _fitted(case: _Case) -> Software:
         f"summing at {fmt.size(1 / fit.reduce) if fit.reduce else 'unlimited '}/s "
         f"(fit of {fit.sizes} sizes, {fmt.percent(fit.error, 1)} off in the root mean square)"
     )
-    return software
+    return software, measured.work.engine.polling
 
 
 def _measure_one(case: _Case) -> list[TrialRecord]:
     """Measure a worker that computes alone, with the cores that it would have among those of its host."""
     recipe = case.loaded.recipe
-    overrides = [*case.request.overrides, *_ENDLESS, "train.global_batch_size=null"]
+    overrides = [*case.request.overrides, *ENDLESS, "train.global_batch_size=null"]
     if recipe.train.threads_per_worker == "auto" and not case.on_device:
         overrides.append(f"train.threads_per_worker={max(1, usable_cores() // case.request.per_host)}")
     task = Task(case.request.source, tuple(overrides), steps=case.request.steps, sweep=False, synthetic=True)
@@ -246,7 +252,7 @@ def _measure_one(case: _Case) -> list[TrialRecord]:
 
 def _measure_two(case: _Case) -> list[TrialRecord]:
     """Measure all-reduces of two workers here; their steps are few, and only the engine beside them counts."""
-    overrides = (*case.request.overrides, *_ENDLESS, "train.global_batch_size=null")
+    overrides = (*case.request.overrides, *ENDLESS, "train.global_batch_size=null")
     if case.compression == "fp16":
         overrides = (*overrides, "sync.compression=fp16")
     task = Task(case.request.source, overrides, warmup=1, steps=4, seconds=0.0, gradients=True, synthetic=True)

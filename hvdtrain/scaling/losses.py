@@ -1,12 +1,13 @@
 """What a step of n workers loses, part by part, against one worker alone: the arithmetic under the diagnosis.
 
-    step = base + contention + slow worker + polling + engine + exposed communication
+    step = base + data + contention + slow worker + polling + engine + exposed communication
 
-`base` is the step of one worker alone (its n-th part where the batch is shared out). `contention` is what the fastest
-of n workers that do not synchronise takes longer, `slow worker` what the slowest of them takes longer than the fastest.
-With synchronisation, the busy time of the slowest worker grows further: by what the engine's polling takes (`polling`,
-seen in steps beside an engine that has nothing to do) and by its work (`engine`). The rest is waiting.
-Every time is a median over steps, and every part a median over launches.
+`base` is the step of one worker alone without its data; where the batch is shared out, the n-th part of its forward and
+backward, and the rest whole, of which (n-1)/n is `unshared`: work that every worker repeats. `contention` is what the
+fastest of n workers that do not synchronise takes longer, `slow worker` what the slowest of them takes longer than the
+fastest. With synchronisation, the busy time of the slowest worker grows further: by what the engine's polling
+takes (`polling`, seen in steps beside an engine that has nothing to do) and by its work (`engine`). The rest is
+waiting. Every time is a median over steps, and every part a median over launches.
 """
 
 from __future__ import annotations
@@ -24,17 +25,19 @@ class Losses:
     """Seconds of one step, and what the diagnosis has to know beside them.
 
     `slowest` is the rank that is slowest on its own, `parts` its data, forward, backward and optimizer seconds and
-    `others` those of the median worker. `cycle_wait` is the wait for the engine's next cycle, `per_tensor` what the
+    `others` the medians of the others'. `cycle_wait` is the wait for the engine's next cycle, `per_tensor` what the
     gradients' own tensors take longer than one buffer of as many bytes, `on_the_wire` what the link takes for them.
     `foreign` is the share of the host's cores that other programs took, the larger of the blocks with and without
     synchronisation, and `taken` the seconds of a step that they took from workers that need every core, less what
     shows as one slow worker.
     """
 
+    mode: Mode
     workers: int
     hosts: int
     step: float
     base: float
+    unshared: float
     data: float
     contention: float
     slow_worker: float
@@ -55,6 +58,8 @@ class Losses:
     tensors: int
     fusion_bytes: float
     micro_batch_size: int
+    passes: int
+    compression: str
     threads: int
     cores: int
     local_size: int
@@ -75,10 +80,12 @@ def losses(mode: Mode, launches: Sequence[Sequence[TrialRecord]], alone: Sequenc
         launches: of the size, each with its workers' records by rank.
         alone: the launches of one worker.
     """
-    one = median(_median(workers[0].floor, "step") for workers in alone)
-    one_data = median(_median(workers[0].floor, "data") for workers in alone)
-    share = 1 if mode == "weak" else len(launches[0])
-    each = [_of_launch(workers, (one - one_data) / share) for workers in launches]
+    one = {part: median(_median(workers[0].floor, part) for workers in alone) for part in ("step", *_PARTS)}
+    shared = one["forward"] + one["backward"]
+    rest = one["step"] - one["data"] - shared
+    n = len(launches[0])
+    base, unshared = (shared + rest, 0.0) if mode == "weak" else (shared / n + rest, rest * (n - 1) / n)
+    each = [_of_launch(mode, workers, base, unshared) for workers in launches]
     typical = each[sorted(range(len(each)), key=lambda i: each[i].step)[len(each) // 2]]
     numbers = {
         name: median(getattr(found, name) for found in each)
@@ -88,7 +95,7 @@ def losses(mode: Mode, launches: Sequence[Sequence[TrialRecord]], alone: Sequenc
     return Losses(**vars(typical) | numbers)
 
 
-def _of_launch(workers: Sequence[TrialRecord], base: float) -> Losses:
+def _of_launch(mode: Mode, workers: Sequence[TrialRecord], base: float, unshared: float) -> Losses:
     first = workers[0]
     floor = [_median(one.floor, "step") - _median(one.floor, "data") for one in workers]
     with_data = [_median(one.floor, "step") for one in workers]
@@ -103,10 +110,12 @@ def _of_launch(workers: Sequence[TrialRecord], base: float) -> Losses:
     single, separate = first.one_buffer_seconds or 0.0, first.allreduce_seconds or 0.0
     cycle = float(first.engine.get("HOROVOD_CYCLE_TIME", "0").split()[0]) / 1000
     return Losses(
+        mode=mode,
         workers=len(workers),
         hosts=len({one.host for one in workers}),
         step=step,
         base=base,
+        unshared=unshared,
         data=min(_median(one.synchronised, "data") for one in workers),
         contention=max(0.0, min(floor) - base),
         slow_worker=max(with_data) - min(with_data),
@@ -114,7 +123,10 @@ def _of_launch(workers: Sequence[TrialRecord], base: float) -> Losses:
         slowest_host=workers[slowest].host,
         slowest_cpu=_processor(workers[slowest], "floor", "own"),
         parts={part: _median(workers[slowest].floor, part) for part in _PARTS},
-        others={part: median(_median(one.floor, part) for one in workers) for part in _PARTS},
+        others={
+            part: median(_median(one.floor, part) for rank, one in enumerate(workers) if rank != slowest)
+            for part in _PARTS
+        },
         polling=polling,
         engine=slowed - polling,
         exposed=max(0.0, step - busy),
@@ -127,6 +139,8 @@ def _of_launch(workers: Sequence[TrialRecord], base: float) -> Losses:
         tensors=first.tensors,
         fusion_bytes=float(first.engine.get("HOROVOD_FUSION_THRESHOLD", "0").split()[0]),
         micro_batch_size=first.micro_batch_size,
+        passes=first.gradient_accumulation_steps,
+        compression=first.compression,
         threads=first.threads,
         cores=first.cores,
         local_size=max(one.local_size for one in workers),
@@ -138,9 +152,14 @@ def _of_launch(workers: Sequence[TrialRecord], base: float) -> Losses:
 
 
 def _taken(workers: Sequence[TrialRecord], step: float, slow_worker: float) -> float:
-    """Time that others take is lost only where no core would be idle."""
+    """Time that others take is lost only where no core would be idle.
+
+    In a container with a part of the machine's cores nobody knows which cores the others use.
+    """
     first = workers[0]
-    if first.local_size * first.threads < first.cores:
+    here = [one for one in workers if one.machine == first.machine]
+    ours = sum({one.host: one.cores for one in here}.values())
+    if len(here) * first.threads < first.machine_cores or ours < first.machine_cores:
         return 0.0
     return max(0.0, step * min(0.9, foreign(workers, "synchronised")) - slow_worker)
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from hvdtrain.errors import UserError
+from hvdtrain.scaling.trial import ENDLESS
 
 if TYPE_CHECKING:
     from hvdtrain.metrics.study import Mode
     from hvdtrain.recipe import Recipe
     from hvdtrain.scaling.trial import Place
-
-_LENGTH = ("train.epochs=null", "train.max_tokens=null", "train.max_steps=1000000", "train.deterministic=false")
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Size:
     @property
     def key(self) -> str:
         """Its name among the stored trials."""
-        return f"{self.mode}-{self.workers}{'-all-cores' if self.all_cores else ''}"
+        return f"{self.mode}-{self.workers}x{self.threads}{'-all-cores' if self.all_cores else ''}"
 
     def __str__(self) -> str:
         workers = f"{self.workers} worker" + ("" if self.workers == 1 else "s")
@@ -83,7 +82,7 @@ def plan(recipe: Recipe, numbers: Sequence[int], mode: Literal["weak", "strong",
 
 
 def _common(threads: int) -> tuple[str, ...]:
-    return (*_LENGTH, f"train.threads_per_worker={threads}")
+    return (*ENDLESS, f"train.threads_per_worker={threads}")
 
 
 def _batch(recipe: Recipe, mode: Mode, workers: int) -> tuple[str, ...]:

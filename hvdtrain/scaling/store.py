@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hvdtrain.errors import SetupError
+from hvdtrain.errors import RunError, SetupError
 from hvdtrain.metrics.records import TrialRecord, from_dict, to_dict
+from hvdtrain.report.writing import write_whole
 
 TRIALS, SETTINGS = "trials.jsonl", "sweep.json"
 
@@ -57,28 +58,32 @@ class Store:
         self.trials.append(trial)
         values = {"key": trial.key, "repeat": trial.repeat, "error": trial.error}
         line = json.dumps(values | {"records": [to_dict(record) for record in trial.records]}, allow_nan=False)
-        with self._path.open("a+b") as file:
-            if file.tell() and not self._path.read_bytes().endswith(b"\n"):
-                file.write(b"\n")  # A kill tore the last line: it must not spoil this one.
-            file.write(line.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self._path.open("a+b") as file:
+                if file.tell() and not self._path.read_bytes().endswith(b"\n"):
+                    file.write(b"\n")  # A kill tore the last line: it must not spoil this one.
+                file.write(line.encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(f"can't keep a trial in {self._path}: {error.strerror}") from error
 
     def _hold(self, settings: Mapping[str, Any]) -> None:
         path = self.directory / SETTINGS
         wanted = json.loads(json.dumps(settings))
         if path.exists():
-            held = json.loads(path.read_text(encoding="utf-8"))
+            held = _settings(path)
             different = sorted(key for key in {*held, *wanted} if held.get(key) != wanted.get(key))
             if different:
+                said = ", ".join(_difference(key, held.get(key), wanted.get(key)) for key in different)
                 raise SetupError(
-                    f"{self.directory} holds a sweep with another {', '.join(different)}: choose another --output, or "
-                    "--fresh to set it aside and begin anew"
+                    f"{self.directory} holds another sweep ({said}): choose another --output, or --fresh to set it "
+                    "aside and begin anew"
                 )
             return
         if any(self.directory.iterdir()):
             raise SetupError(f"{self.directory} is not empty and holds no sweep; choose another --output")
-        path.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(wanted, indent=2) + "\n")
 
     def _set_aside(self) -> None:
         if not (self.directory / SETTINGS).exists():
@@ -92,11 +97,11 @@ class Store:
         if not self._path.exists():
             return []
         found: dict[tuple[str, int], Trial] = {}
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 values = json.loads(line)
                 records = tuple(_trial(record) for record in values["records"])
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError):
                 continue  # Torn by a kill: the trial is made again.
             # What failed and was tried again counts as it went the last time.
             found[values["key"], values["repeat"]] = Trial(values["key"], values["repeat"], records, values["error"])
@@ -106,6 +111,20 @@ class Store:
 def successes(trials: Sequence[Trial], key: str) -> dict[int, tuple[TrialRecord, ...]]:
     """Return the records of the launches of a size, by repeat."""
     return {trial.repeat: trial.records for trial in trials if trial.key == key and trial.error is None}
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SetupError(f"{path} is damaged; remove it, or choose another --output") from error
+    return held
+
+
+def _difference(key: str, held: Any, wanted: Any) -> str:
+    """Name a setting with both values where they are short enough to be read."""
+    short = all(len(str(value)) < 40 for value in (held, wanted))
+    return f"{key} {held}, now {wanted}" if short else f"another {key}"
 
 
 def _trial(values: Mapping[str, Any]) -> TrialRecord:

@@ -25,11 +25,16 @@ def make_study(sizes: Sequence[Size], trials: Sequence[Trial], settings: Mapping
         settings: the other fields of the study, such as its name and command.
     """
     found = analysis.results(sizes, trials)
-    laws, reasons = analysis.laws([one for size, one in _with(sizes, found) if not size.all_cores])
+    swept = tuple(one for size, one in found if not size.all_cores)
+    laws, reasons = analysis.laws(swept)
     records = [record for trial in trials for record in trial.records]
     largest = max(records, key=lambda record: record.world_size, default=None)
-    missing = [str(size) for size in sizes if not any(t.key == size.key and t.error is None for t in trials)]
-    notes = [*reasons, *dict.fromkeys(note for record in records for note in record.notes)]
+    missing = [str(size) for size in sizes if not any(trial.key == size.key for trial in trials)]
+    notes = [
+        *_without_baseline(sizes, trials),
+        *reasons,
+        *dict.fromkeys(note for record in records for note in record.notes),
+    ]
     notes += _disturbed(trials)
     notes += [f"not measured yet: {', '.join(missing)}"] if missing else []
     oversubscribed = [f"{size.workers} workers: {size.oversubscribed}" for size in sizes if size.oversubscribed]
@@ -47,13 +52,21 @@ def make_study(sizes: Sequence[Size], trials: Sequence[Trial], settings: Mapping
         }
     return Study(
         **{**settings, **facts},
-        sizes=tuple(one for size, one in _with(sizes, found) if not size.all_cores),
-        all_cores=next((one for size, one in _with(sizes, found) if size.all_cores), None),
+        sizes=swept,
+        all_cores=next((one for size, one in found if size.all_cores), None),
         diagnoses=tuple(analysis.diagnoses(sizes, trials)),
         laws=tuple(laws),
         failures=tuple(analysis.failures(sizes, trials)),
         notes=tuple(notes),
     )
+
+
+def _without_baseline(sizes: Sequence[Size], trials: Sequence[Trial]) -> list[str]:
+    return [
+        f"{mode} scaling: no efficiency and no diagnosis, for one worker was not measured"
+        for mode in dict.fromkeys(size.mode for size in sizes)
+        if not analysis.baseline(mode, sizes, trials)
+    ]
 
 
 def _disturbed(trials: Sequence[Trial]) -> list[str]:
@@ -67,9 +80,3 @@ def _disturbed(trials: Sequence[Trial]) -> list[str]:
         f"not alone: in {len(disturbed)} of {len(shares)} launches other programs took up to "
         f"{fmt.percent(max(disturbed))} of the cores, and the figures are as unsure as that"
     ]
-
-
-def _with(sizes: Sequence[Size], found: Sequence[Any]) -> list[tuple[Size, Any]]:
-    """Pair each result with its size: of one mode, number of workers and threads there is one."""
-    by_place = {(size.mode, size.workers, size.threads): size for size in sizes}
-    return [(by_place[one.mode, one.workers, one.threads_per_worker], one) for one in found]

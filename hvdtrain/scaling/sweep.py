@@ -42,8 +42,14 @@ class Sweep:
             for size in (*self.sizes[first:], *self.sizes[:first]):
                 yield size, repeat
 
-    def run(self, store: Store, watcher: Watcher) -> None:
-        """Run what the store does not hold yet. A size that fails is not tried again in this call.
+    def own(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Return those of a store's trials that belong to this sweep, and not to one with more sizes or repeats."""
+        keys = {size.key for size in self.sizes}
+        return [trial for trial in trials if trial.key in keys and trial.repeat < self.repeats]
+
+    def run(self, store: Store, watcher: Watcher) -> int:
+        """Run what the store does not hold yet, and return how many trials that were. A size that fails is not tried
+        again in this call.
 
         Raises:
             UserError: the first trial can't run for a reason that the user can mend, which every other would share.
@@ -51,6 +57,7 @@ class Sweep:
         """
         store.forget_failures()
         failed: set[str] = set()
+        made = 0
         for size, repeat in self.turns():
             if size.key in failed or store.find(size.key, repeat):
                 continue
@@ -60,6 +67,8 @@ class Sweep:
                 failed.add(size.key)
             store.add(trial)
             watcher.done(trial, size)
+            made += 1
+        return made
 
     def _try(self, size: Size, repeat: int, alone: bool) -> Trial:
         task = replace(self.task, overrides=(*self.task.overrides, *size.overrides))

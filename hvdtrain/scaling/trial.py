@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hvdtrain.errors import RunError
+from hvdtrain.errors import RunError, SetupError
 from hvdtrain.metrics.records import Record, TrialRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hvdtrain.launch.hosts import Host
+
+
+ENDLESS = ("train.epochs=null", "train.max_tokens=null", "train.max_steps=1000000", "train.deterministic=false")
+"""Changes to a recipe that make it long enough for any trial, and as fast as its knobs say."""
+HANG_SECONDS = 180
+"""After which the engine gives up on workers that do not answer: without it a trial could wait for ever."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +104,14 @@ def run_trial(task: Task, workers: int, place: Place | None = None) -> list[Tria
     from hvdtrain.launch.processes import Job
     from hvdtrain.launch.runner import Runner
 
+    check_environment()
     place = place or Place()
     request = command.Launch(
         recipe=task.recipe,
         workers=workers,
         hosts=place.first(workers),
         controller=place.controller,  # type: ignore[arg-type]
-        flags=hosts.flags_for(place.flags, place.first(workers)),
+        flags={"stall_check_shutdown_time_seconds": HANG_SECONDS} | hosts.flags_for(place.flags, place.first(workers)),
         instead=("trial", json.dumps(asdict(task))),
     )
     command.check(request)
@@ -114,6 +122,20 @@ def run_trial(task: Task, workers: int, place: Place | None = None) -> list[Tria
     if code:
         raise Stopped(code)
     return _complete(heard, workers)
+
+
+def check_environment() -> None:
+    """Make sure that nothing in the environment spoils every figure.
+
+    Raises:
+        SetupError: the timeline is on, or the engine changes its own knobs.
+    """
+    if os.environ.get("HOROVOD_TIMELINE"):
+        raise SetupError(
+            "HOROVOD_TIMELINE is set: its writer takes a core from worker 0, so no figure is taken with it; unset it"
+        )
+    if os.environ.get("HOROVOD_AUTOTUNE", "0") not in ("", "0"):
+        raise SetupError("HOROVOD_AUTOTUNE is set: an engine that tunes itself changes while it is measured; unset it")
 
 
 def _complete(heard: Collector, workers: int) -> list[TrialRecord]:

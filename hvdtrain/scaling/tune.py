@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from hvdtrain.errors import HvdtrainError, UserError
+from hvdtrain.errors import HvdtrainError, RunError, UserError
 from hvdtrain.metrics.records import TrialRecord
 from hvdtrain.scaling.analysis import throughput
 from hvdtrain.scaling.candidates import Candidate, together
@@ -50,12 +50,15 @@ class Tuning:
 
         Raises:
             UserError: the recipe as it stands can't run here.
+            RunError: it failed.
             Stopped: a signal ended it.
         """
         stands = Tried(Candidate())
         tried = [stands, *(Tried(candidate) for candidate in changes)]
         for one in tried:
             self._try(one, tell)
+            if stands.error is not None:
+                raise RunError(f"the recipe as it stands failed: {stands.error}")
         joined = together([one.candidate for one in self._promising(stands, tried)])
         if joined is not None:
             tried.append(Tried(joined))

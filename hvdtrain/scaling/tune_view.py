@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ def verdict(tried: Sequence[Tried]) -> str:
     return f"{best.candidate}: {gain}; its slowest launch beats the fastest of the recipe as it stands."
 
 
-def how_to_use(best: Candidate) -> str:
+def how_to_use(best: Candidate, workers: int, recipe: str, overrides: Sequence[str]) -> str:
     """Return what to type for it."""
-    controller = f" --{best.controller}" if best.controller else ""
-    return " ".join([f"hvdtrain launch{controller} -np N RECIPE", *best.overrides])
+    controller = [f"--{best.controller}"] if best.controller else []
+    return shlex.join(["hvdtrain", "launch", *controller, "-np", str(workers), recipe, *overrides, *best.overrides])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hvdtrain.report.writing import write_whole
 from hvdtrain.scaling.candidates import Candidate
 
 
-def check_target(target: Path, source: str) -> None:
+def check_target(target: Path, source: str, overrides: Sequence[str] = ()) -> None:
     """Make sure that a recipe may be written there.
 
     Raises:
@@ -27,6 +28,10 @@ def check_target(target: Path, source: str) -> None:
         raise UserError(f"--write {target}: is there already; name a new file, or the recipe itself to change it")
     if target.exists() and target.resolve() in {path.resolve() for path in shipped().values()}:
         raise UserError(f"--write {target}: is a recipe of hvdtrain's own; name a new file")
+    if target.exists() and overrides:
+        raise UserError(
+            f"--write {target}: is tuned with {' '.join(overrides)}, which would not be in it; name a new file"
+        )
     if not target.parent.is_dir():
         raise UserError(f"--write {target}: the folder {target.parent} does not exist")
 
@@ -65,4 +70,6 @@ def _put(values: Any, best: Candidate) -> None:
     for key, value in best.changes.items():
         section, _, name = key.partition(".")
         number = float(value)
-        values.setdefault(section, {})[name] = int(number) if number.is_integer() else number
+        if not values.get(section):
+            values[section] = {}
+        values[section][name] = int(number) if number.is_integer() else number

@@ -31,6 +31,10 @@ class Config(RegisteredConfig):
     cycle_time_ms: Literal["auto"] | PositiveFloat = "auto"
 
 
+_NAP = 2e-4
+"""Seconds: a thousandth of a step that is worth distributing on CPUs."""
+
+
 class AllReduce:
     """`hvd.DistributedOptimizer` with the order of calls that clipping and gradient scaling need (Horovod #3160)."""
 
@@ -47,7 +51,15 @@ class AllReduce:
     def synchronize(self) -> None:
         from hvdtrain.world import guard
 
+        if self._parameters[0].device.type == "cpu":
+            self._sleep_until_reduced()
         guard(self.optimizer.synchronize)
+
+    def _sleep_until_reduced(self) -> None:
+        """Horovod waits by asking without a pause, on a core that its own engine, or another worker, could use."""
+        for handle, _ in list(self.optimizer._handles.values()):
+            while isinstance(handle, int) and not self._hvd.poll(handle):
+                time.sleep(_NAP)
 
     def step(self, scaler: torch.amp.GradScaler | None) -> None:
         from hvdtrain.sync._strategy import apply

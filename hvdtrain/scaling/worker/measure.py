@@ -59,6 +59,7 @@ def _with_engine(task: Task, recipe: Recipe, world: World, cycle: float) -> dict
         "synchronised": steps,
         "wall": block.usage["wall"],
         "processor": {"synchronised": block.usage},
+        "compression": getattr(recipe.sync, "compression", "none"),
         "bytes_per_step": volume,
         "tensors": sum(len(phase.parameters) for phase in run.loop.phases),
         "allreduce_seconds": sum(probed) if probed else None,
@@ -67,7 +68,7 @@ def _with_engine(task: Task, recipe: Recipe, world: World, cycle: float) -> dict
         found["one_buffer_seconds"] = probes.one_buffer(world, run.loop.device, volume)
     if volume and task.sweep:
         found["allreduce"] = probes.sweep(world, run.loop.device, volume)
-        found["latencies"] = probes.latencies(world, cycle)
+        found["latencies"] = probes.latencies(world, run.loop.device, cycle)
         largest = int(found["allreduce"][-1][0])
         sharing = world.gather(_boot_id()).count(_boot_id())
         company = probes.company(world, run.loop.device, largest, sharing, cycle)
@@ -78,7 +79,6 @@ def _with_engine(task: Task, recipe: Recipe, world: World, cycle: float) -> dict
 
 def _without(task: Task, recipe: Recipe, world: World, count: int) -> dict[str, Any]:
     """Return what the blocks without synchronisation show, of `count` steps if that is known; leaves the world."""
-    # Built while the workers can still agree on threads and data: it stays when they no longer can.
     run = _assemble(task, recipe, worlds.Detached(world))
     found = _facts(run, world)
     if world.size > 1:
@@ -90,6 +90,7 @@ def _without(task: Task, recipe: Recipe, world: World, count: int) -> dict[str, 
     found["processor"] = {"floor": block.usage}
     if world.size == 1:
         found["wall"] = block.usage["wall"]
+    found["memory_bytes"] = memory_bytes(run.loop.device)
     if task.gradients:
         found["gradients"] = gradients.ready_times(run.loop)
     return found

@@ -43,14 +43,14 @@ def one_buffer(world: World, device: torch.device, volume: int) -> float:
     return median([_timed(world, device, volume) for _ in range(_REPEATS + 1)][1:])
 
 
-def latencies(world: World, cycle: float) -> list[float]:
+def latencies(world: World, device: torch.device, cycle: float) -> list[float]:
     """Return the seconds of all-reduces of one number, begun at random moments of the engine's cycle.
 
     The smallest is the engine at its luckiest; what the mean is above it is the wait for the next cycle. All workers
     draw the same moments.
     """
     moments = random.Random(0)
-    buffer, took = torch.zeros(1), []
+    buffer, took = torch.zeros(1, device=device), []
     for _ in range(max(6, min(24, round(_LATENCY_SECONDS / max(2 * cycle, 1e-3))))):
         world.gather(None)
         time.sleep(moments.random() * cycle)

@@ -55,7 +55,7 @@ def record(rank: int, workers: int) -> TrialRecord:
         wall=1.0,
         floor=(step,) * 3,
         idle=(step,) * 3 if workers > 1 else (),
-        allreduce=tuple((s, 4e-4 + s * 1e-9, 1e-4 + s * 1e-9) for s in sizes) if workers > 1 else (),
+        allreduce=tuple((s, 4e-4 + s * 1e-9) for s in sizes) if workers > 1 else (),
         latencies=(4.1e-4, 1e-2) if workers > 1 else (),
         gradients=((10_000_000, 0.1, "b"), (11_000_000, 0.2, "a")),
         reduce_seconds_per_byte=0.0,

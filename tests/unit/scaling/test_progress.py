@@ -20,7 +20,7 @@ def rendered(progress: Progress) -> list[str]:
 
 
 def test_the_table_shows_what_is_done_running_and_left(make_trial: Callable[..., TrialRecord]) -> None:
-    before = [Trial("weak-1", 0, (make_trial(),))]
+    before = [Trial("weak-1x1", 0, (make_trial(),))]
     progress = Progress([ONE, TWO], 3, before, stream=io.StringIO(), live=False)
     progress.begin(TWO, 0)
     lines = rendered(progress)
@@ -33,9 +33,9 @@ def test_without_a_terminal_each_launch_is_a_line(make_trial: Callable[..., Tria
     stream = io.StringIO()
     with Progress([ONE, TWO], 2, [], stream=stream, live=False) as progress:
         progress.begin(ONE, 0)
-        progress.done(Trial("weak-1", 0, (make_trial(),)), ONE)
+        progress.done(Trial("weak-1x1", 0, (make_trial(),)), ONE)
         progress.begin(TWO, 0)
-        progress.done(Trial("weak-2", 0, error="worker 1 was ended by SIGKILL\nmore"), TWO)
+        progress.done(Trial("weak-2x1", 0, error="worker 1 was ended by SIGKILL\nmore"), TWO)
     first, second = stream.getvalue().splitlines()
     assert first.startswith("[1/4] 1 worker, weak, launch 1: 3,293 tokens/s, step 311 ms")
     assert second == "[1/2] 2 workers, weak: FAILED, its other repeats are left out: worker 1 was ended by SIGKILL"

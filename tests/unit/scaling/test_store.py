@@ -38,7 +38,7 @@ def test_a_torn_line_is_a_trial_that_was_not_made(tmp_path: Path, make_trial: Ca
 
 def test_other_settings_are_another_sweep(tmp_path: Path) -> None:
     Store(tmp_path / "s", {"steps": 3, "recipe": "x"})
-    with pytest.raises(SetupError, match="holds a sweep with another steps: .* --fresh"):
+    with pytest.raises(SetupError, match=r"holds another sweep \(steps 3, now 4\): .* --fresh"):
         Store(tmp_path / "s", {"steps": 4, "recipe": "x"})
     Store(tmp_path / "s", {"steps": 4, "recipe": "x"}, fresh=True)
     assert (tmp_path / "s.1" / "sweep.json").exists()
@@ -58,3 +58,10 @@ def test_failures_are_forgotten_when_a_sweep_goes_on(tmp_path: Path, make_trial:
     assert store.trials == []
     store.add(Trial("weak-4", 0, (make_trial(),)))
     assert [trial.error for trial in Store(tmp_path, {}).trials] == [None]
+
+
+def test_damaged_settings_are_named(tmp_path: Path) -> None:
+    Store(tmp_path / "s", {})
+    (tmp_path / "s" / "sweep.json").write_text('{"steps": ')
+    with pytest.raises(SetupError, match="sweep.json is damaged"):
+        Store(tmp_path / "s", {})

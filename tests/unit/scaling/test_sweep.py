@@ -46,11 +46,11 @@ def test_a_failed_size_is_named_and_leaves_the_others(tmp_path: Path, ran: list[
     store = Store(tmp_path, {})
     Sweep(Task("r", ("seed=1",)), SIZES, 2, Place()).run(store, Silent())
     assert [(t.key, t.repeat, t.error) for t in store.trials] == [
-        ("weak-1", 0, None),
-        ("weak-2", 0, None),
-        ("weak-4", 0, "worker 3 was ended by SIGKILL"),
-        ("weak-2", 1, None),
-        ("weak-1", 1, None),
+        ("weak-1x1", 0, None),
+        ("weak-2x1", 0, None),
+        ("weak-4x1", 0, "worker 3 was ended by SIGKILL"),
+        ("weak-2x1", 1, None),
+        ("weak-1x1", 1, None),
     ]
     assert ran[0] == (1, ("seed=1", "train.micro_batch_size=1"))
 
@@ -72,7 +72,12 @@ def test_a_sweep_goes_on_with_what_is_missing(
     assert len(Store(tmp_path, {}).trials) == 2
     store = Store(tmp_path, {})
     sweep.run(store, Silent())
-    assert [(t.key, t.repeat) for t in store.trials] == [("weak-1", 0), ("weak-2", 0), ("weak-2", 1), ("weak-1", 1)]
+    assert [(t.key, t.repeat) for t in store.trials] == [
+        ("weak-1x1", 0),
+        ("weak-2x1", 0),
+        ("weak-2x1", 1),
+        ("weak-1x1", 1),
+    ]
     assert len(ran) == 4
 
 
@@ -83,3 +88,15 @@ def test_what_every_trial_would_share_is_raised_at_once(tmp_path: Path, monkeypa
     monkeypatch.setattr(sweeps, "run_trial", wrong)
     with pytest.raises(RecipeError):
         Sweep(Task("r"), SIZES, 2, Place()).run(Store(tmp_path, {}), Silent())
+
+
+def test_trials_of_other_sizes_and_repeats_are_not_of_this_sweep() -> None:
+    sweep = Sweep(Task("r"), SIZES[:2], 2, Place())
+    trials = [
+        Trial("weak-1x1", 0),
+        Trial("weak-1x1", 2),
+        Trial("weak-4x1", 0),
+        Trial("weak-2x2", 0),
+        Trial("weak-2x1", 1),
+    ]
+    assert [(trial.key, trial.repeat) for trial in sweep.own(trials)] == [("weak-1x1", 0), ("weak-2x1", 1)]

@@ -91,7 +91,9 @@ def test_the_best_value_of_a_knob_is_joined() -> None:
     assert best == Candidate({"sync.fusion_threshold_mb": "4", "sync.cycle_time_ms": "5"}, "gloo")
     assert together([CYCLE]) is None
     assert together([]) is None
-    assert how_to_use(best) == ("hvdtrain launch --gloo -np N RECIPE sync.fusion_threshold_mb=4 sync.cycle_time_ms=5")
+    assert how_to_use(best, 2, "my recipe.yaml", ["seed=1"]) == (
+        "hvdtrain launch --gloo -np 2 'my recipe.yaml' seed=1 sync.fusion_threshold_mb=4 sync.cycle_time_ms=5"
+    )
 
 
 BEST = Candidate({"sync.cycle_time_ms": "2.5", "train.threads_per_worker": "3"})
@@ -137,3 +139,19 @@ def test_nothing_else_is_overwritten(small_recipe: Path, tmp_path: Path) -> None
 
     with pytest.raises(UserError, match="hvdtrain's own"):
         check_target(shipped()["gpt-shakespeare"], "gpt-shakespeare")
+
+
+def test_a_recipe_that_fails_as_it_stands_is_not_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(task: Task, workers: int, place: Place) -> list[TrialRecord]:
+        raise RunError("worker 1 died")
+
+    monkeypatch.setattr(tuning, "run_trial", broken)
+    with pytest.raises(RunError, match="as it stands failed: worker 1 died"):
+        Tuning(Task("r"), 2, Place(), rounds=1).run([CYCLE], lambda one: None)
+
+
+def test_changes_do_not_get_lost_in_the_recipe_itself(small_recipe: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(small_recipe.read_text())
+    with pytest.raises(UserError, match="is tuned with model.n_layers=3"):
+        check_target(own, str(own), ["model.n_layers=3"])
