@@ -25,10 +25,10 @@ from hvdtrain.launch.hosts import parse_hosts
 from hvdtrain.launched import usable_cores
 from hvdtrain.metrics.records import TrialRecord, from_dict, to_dict
 from hvdtrain.report.environment import processor
-from hvdtrain.scaling.analysis import step_seconds, unsynchronised_seconds
-from hvdtrain.scaling.calibration import calibrate
-from hvdtrain.scaling.estimate import predict
-from hvdtrain.scaling.links import UNLIMITED, Cluster
+from hvdtrain.scaling.prediction.calibration import calibrate
+from hvdtrain.scaling.prediction.links import UNLIMITED, Cluster
+from hvdtrain.scaling.prediction.model import predict
+from hvdtrain.scaling.sweep.analysis import step_seconds, unsynchronised_seconds
 from hvdtrain.scaling.trial import Place, Task, run_trial
 
 RECIPE = "gpt-shakespeare"

@@ -15,10 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from hvdtrain.scaling.allreduce_cost import Software
-from hvdtrain.scaling.estimate import StepProfile, Workload, predict
-from hvdtrain.scaling.links import Cluster, Link
-from hvdtrain.scaling.overlap import Engine, Gradient
+from hvdtrain.scaling.prediction.allreduce_cost import Software
+from hvdtrain.scaling.prediction.links import Cluster, Link
+from hvdtrain.scaling.prediction.model import StepProfile, Workload, predict
+from hvdtrain.scaling.prediction.overlap import Engine, Gradient
 
 GBIT = 1e9 / 8
 

@@ -71,10 +71,10 @@ def estimate(
     hvdtrain estimate gpt-124m --np 8,64,512 --per-host 8 --link 100Gbit --inner-link 4800Gbit --device-tflops 312
     """
     from hvdtrain.cli.place import parse_numbers
-    from hvdtrain.scaling.estimate_view import to_json, view
-    from hvdtrain.scaling.estimation import Request
-    from hvdtrain.scaling.estimation import estimate as predict
-    from hvdtrain.scaling.links import parse_rate, parse_seconds
+    from hvdtrain.scaling.prediction.request import Request
+    from hvdtrain.scaling.prediction.estimation import estimate as predict
+    from hvdtrain.scaling.prediction.links import parse_rate, parse_seconds
+    from hvdtrain.scaling.prediction.view import to_json, view
 
     def rate(text: str | None, option: str) -> float | None:
         return None if text is None else parse_rate(text, option)

@@ -11,7 +11,7 @@ import typer
 from hvdtrain.errors import UserError
 
 if TYPE_CHECKING:
-    from hvdtrain.scaling.plan import Cores
+    from hvdtrain.scaling.sweep.plan import Cores
     from hvdtrain.scaling.trial import Place
 
 
@@ -52,7 +52,7 @@ def count_cores(place: Place, *, check: bool) -> Cores:
         UserError: they can't; names the host and what to do.
     """
     from hvdtrain.launched import usable_cores
-    from hvdtrain.scaling.plan import Cores
+    from hvdtrain.scaling.sweep.plan import Cores
 
     if not place.hosts:
         return Cores({"": usable_cores()})

@@ -17,8 +17,8 @@ from hvdtrain.launch.flags import TRIAL_FLAGS
 
 if TYPE_CHECKING:
     from hvdtrain.recipe import Recipe
-    from hvdtrain.scaling.store import Trial
-    from hvdtrain.scaling.sweep import Sweep
+    from hvdtrain.scaling.sweep.store import Trial
+    from hvdtrain.scaling.sweep.sweep import Sweep
 
 
 @with_flags(TRIAL_FLAGS)
@@ -68,8 +68,8 @@ def scale(
     """
     from hvdtrain.cli.place import count_cores, make_place, parse_numbers
     from hvdtrain.recipe import load
-    from hvdtrain.scaling.plan import plan
-    from hvdtrain.scaling.sweep import Sweep
+    from hvdtrain.scaling.sweep.plan import plan
+    from hvdtrain.scaling.sweep.sweep import Sweep
     from hvdtrain.scaling.trial import Task, check_environment
 
     check_environment()
@@ -90,8 +90,8 @@ def scale(
 def _run(recipe: Recipe, sweep: Sweep, output: Path | None, fresh: bool, plain: bool) -> None:
     """Run what is missing of the sweep, then write and show its report; an interrupted one says how to go on."""
     from hvdtrain.report.console import can_be_live
-    from hvdtrain.scaling.progress import Progress
-    from hvdtrain.scaling.store import Store
+    from hvdtrain.scaling.sweep.progress import Progress
+    from hvdtrain.scaling.sweep.store import Store
     from hvdtrain.scaling.trial import Stopped
 
     store = Store(output or Path("sweeps", recipe.name), _settings(recipe, sweep), fresh=fresh)
@@ -145,7 +145,7 @@ def _report(recipe: Recipe, sweep: Sweep, directory: Path, trials: Sequence[Tria
 
     from hvdtrain.report.environment import gather_environment
     from hvdtrain.report.study import study_console, write_study
-    from hvdtrain.scaling.study import make_study
+    from hvdtrain.scaling.sweep.study import make_study
 
     settings = {
         "name": recipe.name,

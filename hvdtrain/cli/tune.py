@@ -14,10 +14,10 @@ from hvdtrain.launch.flags import TRIAL_FLAGS
 
 if TYPE_CHECKING:
     from hvdtrain.recipe import LoadedRecipe
-    from hvdtrain.scaling.candidates import Candidate
-    from hvdtrain.scaling.plan import Cores
+    from hvdtrain.scaling.sweep.plan import Cores
     from hvdtrain.scaling.trial import Place
-    from hvdtrain.scaling.tune import Tried, Tuning
+    from hvdtrain.scaling.tuning.candidates import Candidate
+    from hvdtrain.scaling.tuning.search import Tried, Tuning
 
 _KNOBS = ("--fusion-threshold-mb", "--cycle-time-ms")
 
@@ -57,8 +57,8 @@ def tune(
     from hvdtrain.recipe import load
     from hvdtrain.recipe.batching import plan_batch
     from hvdtrain.scaling.trial import ENDLESS, Task, check_environment
-    from hvdtrain.scaling.tune import Tuning
-    from hvdtrain.scaling.tuned_recipe import check_target
+    from hvdtrain.scaling.tuning.recipe import check_target
+    from hvdtrain.scaling.tuning.search import Tuning
 
     check_environment()
     changes = list(overrides or ())
@@ -82,7 +82,7 @@ def tune(
 
 def _candidates(loaded: LoadedRecipe, workers: int, place: Place, cores: Cores) -> list[Candidate]:
     from hvdtrain.launch.facts import horovod_controllers
-    from hvdtrain.scaling.candidates import single_changes
+    from hvdtrain.scaling.tuning.candidates import single_changes
     from hvdtrain.train.engine import engine_environment
 
     share, held = cores.most_loaded(workers, place)
@@ -130,7 +130,7 @@ def _search(search: Tuning, candidates: list[Candidate]) -> list[Tried]:
 def _show_table(tried: list[Tried]) -> None:
     from rich.console import Console
 
-    from hvdtrain.scaling.tune_view import table
+    from hvdtrain.scaling.tuning.view import table
 
     console = Console(highlight=False)
     console.print()
@@ -139,7 +139,7 @@ def _show_table(tried: list[Tried]) -> None:
 
 
 def _show(tried: list[Tried], workers: int, recipe: str, changes: list[str]) -> None:
-    from hvdtrain.scaling.tune_view import how_to_use, verdict
+    from hvdtrain.scaling.tuning.view import how_to_use, verdict
 
     _show_table(tried)
     typer.echo(verdict(tried))
@@ -152,8 +152,8 @@ def _write(target: Path, recipe: str, changes: list[str], tried: list[Tried], wo
     from datetime import date
 
     from hvdtrain.report.environment import processor
-    from hvdtrain.scaling.tune_view import verdict
-    from hvdtrain.scaling.tuned_recipe import write_tuned
+    from hvdtrain.scaling.tuning.recipe import write_tuned
+    from hvdtrain.scaling.tuning.view import verdict
 
     best = tried[0].candidate
     said = f"hvdtrain tune {recipe} -np {workers}, {date.today()}, {processor()}: {verdict(tried)}"

@@ -1,1 +1,4 @@
-"""What N workers buy: the sweep, efficiency, where the rest went, and what other numbers and links would give."""
+"""What N workers buy: `sweep` measures and explains it, `tuning` betters it, `prediction` says it of what is not here.
+
+All three rest on trials: short launches whose workers run `worker/` and send back what they measured.
+"""

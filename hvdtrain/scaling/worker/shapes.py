@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from hvdtrain import registry
 from hvdtrain.data.synthetic import synthetic
 from hvdtrain.models._spec import DataSpec
-from hvdtrain.scaling.memory import Shapes
+from hvdtrain.scaling.prediction.memory import Shapes
 from hvdtrain.sync._engine import knobs
 from hvdtrain.sync.allreduce import Config
 from hvdtrain.tasks._task import Batch, Task

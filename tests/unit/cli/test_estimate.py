@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from hvdtrain.cli.estimate import estimate
 from hvdtrain.errors import UserError
 from hvdtrain.metrics.records import PHASES, TrialRecord
-from hvdtrain.scaling import estimation
+from hvdtrain.scaling.prediction import estimation
 from hvdtrain.scaling.trial import Task
 
 app = typer.Typer()

@@ -1,0 +1,1 @@
+"""The search for the engine's knobs that suit a recipe."""
