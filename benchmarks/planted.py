@@ -90,6 +90,35 @@ CASES = (
 )
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A fault of the hosts that must be found before anything starts, and what the message must hold."""
+
+    planted: str
+    named: str
+    options: tuple[str, ...] = ()
+    loopback_names: bool = False
+
+    def message(self, folder: Path) -> str:
+        """Return what `hvdtrain scale` says on its way out.
+
+        Raises:
+            RuntimeError: it was not refused as a mistake of the user's, or something was started.
+        """
+        with Lab(hosts=2, loopback_names=self.loopback_names) as lab:
+            place = ["-H", lab.slots(1), *self.options, "-o", str(folder / "sweep")]
+            done = lab.run("a", [sys.executable, "-m", "hvdtrain", "scale", *SWEEP, *place], cwd=str(folder))
+        if done.returncode != 2 or (folder / "sweep").exists():
+            raise RuntimeError(f"{self.planted}: not refused, exit code {done.returncode}: {done.stdout}{done.stderr}")
+        return " ".join(done.stderr.split())
+
+
+REFUSALS = (
+    Refusal("two hosts whose own names resolve to a loopback address", "127.0.1.1", loopback_names=True),
+    Refusal("an interface that the hosts do not have", "eth7", ("--network-interfaces=eth7",)),
+)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="keep the result in benchmarks/results")
@@ -104,10 +133,16 @@ def main() -> None:
             (diagnosis,) = case.report(Path(folder))["diagnoses"]
         found = diagnosis["findings"]
         rows.append({"planted": case.planted, "expected": case.named, "diagnosis": diagnosis})
-        first = found[0] if found else {"title": diagnosis["verdict"], "change": ""}
+        first = found[0] if found else {"title": diagnosis["verdict"], "change": "", "otherwise": ""}
+        change = f"`{first['change']}`" if first["change"] else first["otherwise"]
         cost = f"{1000 * first['seconds']:.0f} ms, {100 * first['share']:.0f} %" if found else ""
         others = ", ".join(one["cause"] for one in found[1:])
-        print(f"| {case.planted} | {first['title']} | {cost} | `{first['change']}` | {others} |", flush=True)
+        print(f"| {case.planted} | {first['title']} | {cost} | {change} | {others} |", flush=True)
+    for refusal in REFUSALS if lab_problem() is None else ():
+        with tempfile.TemporaryDirectory() as folder:
+            said = refusal.message(Path(folder))
+        rows.append({"planted": refusal.planted, "expected": refusal.named, "refused": said})
+        print(f"| {refusal.planted} | refused before the start: {said} | | | |", flush=True)
     if asked.write:
         path = HERE / "results" / f"planted-{date.today()}.json"
         values = {"command": "python benchmarks/planted.py", "date": str(date.today()), "processor": processor()}

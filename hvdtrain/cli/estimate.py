@@ -67,13 +67,14 @@ def estimate(
     all-reduce sweep of two workers here finds (--measured). Every input is
     stated in the output.
 
-    Examples: hvdtrain estimate gpt-shakespeare --np 2,4,8 --link 1Gbit
-    hvdtrain estimate gpt-124m --np 8,64,512 --per-host 8 --link 100Gbit --inner-link 4800Gbit --device-tflops 312
+    Example: hvdtrain estimate gpt-shakespeare --np 2,4,8 --link 1Gbit
+
+    Example: hvdtrain estimate gpt-124m --np 8,64 --per-host 8 --link 100Gbit --inner-link 4800Gbit --device-tflops 312
     """
     from hvdtrain.cli.place import parse_numbers
-    from hvdtrain.scaling.prediction.request import Request
     from hvdtrain.scaling.prediction.estimation import estimate as predict
     from hvdtrain.scaling.prediction.links import parse_rate, parse_seconds
+    from hvdtrain.scaling.prediction.request import Request
     from hvdtrain.scaling.prediction.view import to_json, view
 
     def rate(text: str | None, option: str) -> float | None:

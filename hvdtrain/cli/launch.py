@@ -116,10 +116,11 @@ def _validate(request: Launch) -> Recipe:
 
 def _text(request: Launch, kind: str, cores: int | None, gpus: bool, image: str | None) -> str:
     """Return what `--print` asks for."""
-    from hvdtrain.launch import command, scripts
+    from hvdtrain.launch import command, hosts, scripts
 
     recipe = _validate(request)
     if kind == "horovodrun":
+        request = replace(request, flags=hosts.flags_for(request.flags, request.hosts))
         return scripts.horovodrun(request, command.find_horovodrun())
     threads = recipe.train.threads_per_worker
     cores = cores or (1 if threads == "auto" else threads)

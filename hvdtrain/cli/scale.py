@@ -28,7 +28,9 @@ def scale(
         list[str] | None,
         typer.Argument(help="Changes to the recipe, such as sync.cycle_time_ms=5.", show_default=False),
     ] = None,
-    np: Annotated[str, typer.Option("--np", "-np", metavar="1,2,4", help="The numbers of workers.")] = "1,2",
+    np: Annotated[
+        str, typer.Option("--np", "-np", metavar="1,2,4", help="The numbers of workers; one is always measured too.")
+    ] = "1,2",
     mode: Annotated[
         Literal["weak", "strong", "both"],
         typer.Option(help="weak: each worker does the same however many there are; strong: they share one batch."),
@@ -62,7 +64,8 @@ def scale(
     launch also trains without synchronisation, so that what the workers lose
     to each other's presence is told apart from what communication costs.
 
-    Ctrl-C interrupts it; the same command goes on.
+    Ctrl-C interrupts it; the same command goes on. A launch takes about half a
+    minute where a step takes a third of a second.
 
     Example: hvdtrain scale gpt-shakespeare --np 1,2
     """

@@ -25,7 +25,9 @@ _KNOBS = ("--fusion-threshold-mb", "--cycle-time-ms")
 @with_flags([flag for flag in TRIAL_FLAGS if flag.name not in _KNOBS])
 def tune(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
-    workers: Annotated[int, typer.Option("-np", "--num-proc", metavar="N", min=2, help="The number of workers.")],
+    workers: Annotated[
+        int, typer.Option("-np", "--np", "--num-proc", metavar="N", min=2, help="The number of workers.")
+    ],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Changes to the recipe, such as model.n_layers=12.", show_default=False)
     ] = None,

@@ -62,7 +62,9 @@ def preflight(
     facts = tuple(answer for answer in answers if isinstance(answer, HostFacts))
     if silent:
         raise SetupError(_together(silent))
-    launcher = host_facts.gather(socket.gethostname(), directory) if len(far) == len(asked) else None
+    here = host_facts.gather(socket.gethostname(), directory)
+    # A host whose name resolves to its loopback is this machine all the same, where it has the same interfaces.
+    launcher = None if len(far) < len(asked) or any(one.interfaces == here.interfaces for one in facts) else here
     gloo = uses_gloo(facts, controller, flags)
     verdict = examine(facts, gloo=gloo, named=_names(flags), launcher=launcher) if far else Verdict()
     if verdict.problems:

@@ -24,7 +24,8 @@ DEFINITIONS = (
     ("sync tax", "T(n synchronised) / T(n not synchronised) - 1"),
     (
         "contention",
-        "T(n workers that do not synchronise) - T(1): cores, memory bandwidth and clock shared, no messages",
+        "T(n workers that do not synchronise) - T(1): cores, memory bandwidth and clock shared, no messages; where "
+        "they share a batch, T(1) is the n-th part of one worker's data, forward and backward, and all of the rest",
     ),
     (
         "communication",
@@ -48,7 +49,7 @@ def study_document(study: Study, picture: Picture | None = None, notes: Sequence
         *(Paragraph(note, strong=True) for note in notes),
         Paragraph(
             f"{study.recipe}: each size launched {'once' if study.repeats == 1 else f'{study.repeats} times'}, "
-            f"{fmt.plural(study.steps, 'step')} a launch.{made_up}"
+            f"{fmt.plural(study.steps, 'step')} a launch, or more where they are short.{made_up}"
         ),
     ]
     shown = [mode for mode in MODES if study.of(mode)]

@@ -13,8 +13,8 @@ from hvdtrain.scaling.prediction.model import LARGEST, Prediction
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from hvdtrain.scaling.prediction.request import Estimate
     from hvdtrain.scaling.prediction.memory import Memory
+    from hvdtrain.scaling.prediction.request import Estimate
 
 
 def to_json(found: Estimate) -> str:

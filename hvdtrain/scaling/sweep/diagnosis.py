@@ -12,7 +12,7 @@ from hvdtrain.scaling.sweep.losses import Losses
 WORTH_IT = 0.05
 """Part of the step under which a loss is not worth a change: launches differ by about as much."""
 SHARED = 0.10
-"""The same for what the workers of a host take from each other: memory is shared on every machine."""
+"""The same for what workers that do not synchronise lose: memory is shared on every machine, and no two are alike."""
 INHERENT = 0.15
 """The same for what synchronising costs at its best: a few percent of it are the price, not a fault."""
 _POLLING_CYCLE = 0.005
@@ -95,7 +95,7 @@ def slow_worker(found: Losses, oversubscribed: str) -> Finding | None:
     )
     title = f"Worker {found.slowest} is slow, and all others wait for it"
     lost = found.slow_worker
-    return _finding(found, "slow-worker", title, lost, evidence, "", lost, WORTH_IT, otherwise)
+    return _finding(found, "slow-worker", title, lost, evidence, "", lost, SHARED, otherwise)
 
 
 def contention(found: Losses, oversubscribed: str) -> Finding | None:

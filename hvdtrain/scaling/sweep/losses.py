@@ -4,10 +4,10 @@
 
 `base` is the step of one worker alone without its data; where the batch is shared out, the n-th part of its forward and
 backward, and the rest whole, of which (n-1)/n is `unshared`: work that every worker repeats. `contention` is what the
-fastest of n workers that do not synchronise takes longer, `slow worker` what the slowest of them takes longer than the
-fastest. With synchronisation, the busy time of the slowest worker grows further: by what the engine's polling
-takes (`polling`, seen in steps beside an engine that has nothing to do) and by its work (`engine`). The rest is
-waiting. Every time is a median over steps, and every part a median over launches.
+fastest of n workers that do not synchronise takes longer, `slow worker` what the one that is the slowest in most
+launches takes longer than the fastest. With synchronisation, the busy time of the slowest worker grows further: by what
+the engine's polling takes (`polling`, seen in steps beside an engine that has nothing to do) and by its work
+(`engine`). The rest is waiting. Every time is a median over steps, and every part a median over launches.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ def losses(mode: Mode, launches: Sequence[Sequence[TrialRecord]], alone: Sequenc
     rest = one["step"] - one["data"] - shared
     n = len(launches[0])
     base, unshared = (shared + rest, 0.0) if mode == "weak" else (shared / n + rest, rest * (n - 1) / n)
-    each = [_of_launch(mode, workers, base, unshared) for workers in launches]
+    # A worker is slow if it is so in most launches: in each, some worker is the slowest by chance.
+    alone_times = [[_median(one.floor, "step") for one in workers] for workers in launches]
+    slowest = max(range(n), key=lambda rank: median(times[rank] for times in alone_times))
+    each = [_of_launch(mode, workers, slowest, base, unshared) for workers in launches]
     typical = each[sorted(range(len(each)), key=lambda i: each[i].step)[len(each) // 2]]
     numbers = {
         name: median(getattr(found, name) for found in each)
@@ -95,11 +98,10 @@ def losses(mode: Mode, launches: Sequence[Sequence[TrialRecord]], alone: Sequenc
     return Losses(**vars(typical) | numbers)
 
 
-def _of_launch(mode: Mode, workers: Sequence[TrialRecord], base: float, unshared: float) -> Losses:
+def _of_launch(mode: Mode, workers: Sequence[TrialRecord], slowest: int, base: float, unshared: float) -> Losses:
     first = workers[0]
     floor = [_median(one.floor, "step") - _median(one.floor, "data") for one in workers]
     with_data = [_median(one.floor, "step") for one in workers]
-    slowest = max(range(len(workers)), key=lambda rank: with_data[rank])
     step = fmean(_median(one.synchronised, "step") for one in workers)
     busy = median(max(times) for times in zip(*([s["busy"] for s in one.synchronised] for one in workers)))  # noqa: B905
     slowed = max(0.0, busy - max(with_data))
@@ -118,7 +120,7 @@ def _of_launch(mode: Mode, workers: Sequence[TrialRecord], base: float, unshared
         unshared=unshared,
         data=min(_median(one.synchronised, "data") for one in workers),
         contention=max(0.0, min(floor) - base),
-        slow_worker=max(with_data) - min(with_data),
+        slow_worker=with_data[slowest] - min(with_data),
         slowest=slowest,
         slowest_host=workers[slowest].host,
         slowest_cpu=_processor(workers[slowest], "floor", "own"),
@@ -145,7 +147,7 @@ def _of_launch(mode: Mode, workers: Sequence[TrialRecord], base: float, unshared
         cores=first.cores,
         local_size=max(one.local_size for one in workers),
         foreign=max(foreign(workers), foreign(workers, "synchronised")),
-        taken=_taken(workers, step, max(with_data) - min(with_data)),
+        taken=_taken(workers, step, with_data[slowest] - min(with_data)),
         controller=first.controller,
         on_gpu=first.device != "CPU",
     )

@@ -33,6 +33,8 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._live:
             self._live.start()
+        elif left := self._total() - len(self._done()):
+            self._write(f"{left} launches, one after the other; the time left shows after the first")
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -161,3 +161,14 @@ def test_the_losses_sum_to_the_step(make_trial: Make, make_steps: Steps) -> None
     assert found.others["backward"] == pytest.approx(0.25)
     parts = found.base + found.data + found.contention + found.slow_worker
     assert parts + found.polling + found.engine + found.exposed == pytest.approx(found.step)
+
+
+def test_a_worker_that_is_the_slowest_once_is_not_slow(make_trial: Make, make_steps: Steps) -> None:
+    def launch(slow: int) -> list[TrialRecord]:
+        late = {"floor": make_steps(10, forward=0.2), "synchronised": make_steps(10, forward=0.2, wait=0.02)}
+        return [make_trial(rank, 3, **(late if rank == slow else {})) for rank in range(3)]
+
+    by_chance = losses("weak", [launch(0), launch(1), launch(2)], [[make_trial()]])
+    assert by_chance.slow_worker == 0.0
+    always = losses("weak", [launch(1), launch(1), launch(2)], [[make_trial()]])
+    assert (always.slowest, always.slow_worker) == (1, pytest.approx(0.1))

@@ -36,7 +36,8 @@ def test_without_a_terminal_each_launch_is_a_line(make_trial: Callable[..., Tria
         progress.done(Trial("weak-1x1", 0, (make_trial(),)), ONE)
         progress.begin(TWO, 0)
         progress.done(Trial("weak-2x1", 0, error="worker 1 was ended by SIGKILL\nmore"), TWO)
-    first, second = stream.getvalue().splitlines()
+    head, first, second = stream.getvalue().splitlines()
+    assert head.startswith("4 launches, one after the other")
     assert first.startswith("[1/4] 1 worker, weak, launch 1: 3,293 tokens/s, step 311 ms")
     assert second == "[1/2] 2 workers, weak: FAILED, its other repeats are left out: worker 1 was ended by SIGKILL"
     assert rendered(progress)[2].split()[-1] == "x·"
