@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from hvdtrain.errors import UserError
+
+if TYPE_CHECKING:
+    from hvdtrain.scaling.prediction.request import Estimate
 
 
 def estimate(
@@ -73,15 +76,7 @@ def estimate(
     """
     from hvdtrain.cli.place import parse_numbers
     from hvdtrain.scaling.prediction.estimation import estimate as predict
-    from hvdtrain.scaling.prediction.links import parse_rate, parse_seconds
     from hvdtrain.scaling.prediction.request import Request
-    from hvdtrain.scaling.prediction.view import to_json, view
-
-    def rate(text: str | None, option: str) -> float | None:
-        return None if text is None else parse_rate(text, option)
-
-    def seconds(text: str | None, option: str) -> float | None:
-        return None if text is None else parse_seconds(text, option)
 
     workers = parse_numbers(np)
     if workers[0] < 1:
@@ -93,25 +88,42 @@ def estimate(
         overrides=tuple(overrides or ()),
         workers=tuple(workers),
         mode=mode,
-        link=rate(link, "--link"),
-        latency=seconds(latency, "--latency"),
+        link=_rate(link, "--link"),
+        latency=_seconds(latency, "--latency"),
         per_host=per_host,
-        inner_link=rate(inner_link, "--inner-link"),
-        inner_latency=seconds(inner_latency, "--inner-latency"),
+        inner_link=_rate(inner_link, "--inner-link"),
+        inner_latency=_seconds(inner_latency, "--inner-latency"),
         hierarchical=hierarchical,
         floor=floor,
         measured=measured,
-        step_time=seconds(step_time, "--step-time"),
+        step_time=_seconds(step_time, "--step-time"),
         device_flops=None if device_tflops is None else device_tflops * 1e12,
         mfu=mfu,
         compression=compression,
         steady=steady,
         steps=steps,
     )
-    found = predict(request, lambda text: typer.echo(text, err=True))
+    _show(predict(request, lambda text: typer.echo(text, err=True)), as_json)
+
+
+def _show(found: Estimate, as_json: bool) -> None:
+    from hvdtrain.scaling.prediction.view import to_json, view
+
     if as_json:
         typer.echo(to_json(found))
         return
     from rich.console import Console
 
     Console(highlight=False, soft_wrap=True).print(view(found))
+
+
+def _rate(text: str | None, option: str) -> float | None:
+    from hvdtrain.scaling.prediction.links import parse_rate
+
+    return None if text is None else parse_rate(text, option)
+
+
+def _seconds(text: str | None, option: str) -> float | None:
+    from hvdtrain.scaling.prediction.links import parse_seconds
+
+    return None if text is None else parse_seconds(text, option)

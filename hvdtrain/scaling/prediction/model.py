@@ -17,7 +17,16 @@ from dataclasses import dataclass, replace
 from hvdtrain.errors import UserError
 from hvdtrain.scaling.prediction.allreduce_cost import Software, allreduce_seconds
 from hvdtrain.scaling.prediction.links import Cluster
-from hvdtrain.scaling.prediction.overlap import NO_CONTEST, TOTALS, Cores, Engine, Gradient, average
+from hvdtrain.scaling.prediction.overlap import (
+    NO_CONTEST,
+    NOTHING_SENT,
+    TOTALS,
+    Cores,
+    Engine,
+    Gradient,
+    Timeline,
+    average,
+)
 
 LARGEST = 2**20
 """Workers beyond which no limit is looked for."""
@@ -142,32 +151,19 @@ def predict(work: Workload, cluster: Cluster, alone: StepProfile | None = None) 
     n, profile = cluster.workers, work.profile
     slower = 1.0 + (work.engine.polling / work.engine.cycle if n > 1 and work.engine.cycle > 0 else 0.0)
     last_pass = profile.backward / profile.passes * slower
+    timeline = _communicate(work, cluster, last_pass) if n > 1 and work.wire_bytes else NOTHING_SENT
+    stolen = timeline.backward - last_pass if timeline.cycles else 0.0
     split = {
         "data": profile.data * slower,
         "forward": profile.forward * slower,
-        "backward": profile.backward * slower,
-        "communication": 0.0,
+        "backward": profile.backward * slower + stolen,
+        "communication": timeline.exposed,
         "imbalance": profile.slowest_of(n),
         "optimizer": profile.optimizer * slower,
         "other": profile.other * slower,
     }
-    working = buffers = cycles = stolen = 0.0
-    if n > 1 and work.wire_bytes:
-        found = average(
-            [*_fitted(work.gradients, last_pass), TOTALS],
-            last_pass,
-            work.engine,
-            buffer_cost(cluster, work.software),
-            negotiation=allreduce_seconds(8, cluster, work.software),
-            cores=_cores(work, cluster),
-        )
-        stolen = found.backward - last_pass
-        split["backward"] += stolen
-        split["communication"] = found.exposed
-        working, buffers, cycles = found.working, found.buffers, found.cycles
     step = sum(split.values())
-    base = (alone or profile).step
-    speedup = base / step * (1 if alone else n)
+    speedup = (alone or profile).step / step * (1 if alone else n)
     return Prediction(
         workers=n,
         hosts=cluster.hosts,
@@ -177,12 +173,24 @@ def predict(work: Workload, cluster: Cluster, alone: StepProfile | None = None) 
         speedup=speedup,
         tokens_per_second=n * work.tokens / step,
         samples_per_second=n * work.samples / step,
-        exposed=split["communication"],
-        communication=working,
-        latency=allreduce_seconds(0, cluster, work.software) * (buffers + cycles),
-        buffers=buffers,
+        exposed=timeline.exposed,
+        communication=timeline.working,
+        latency=allreduce_seconds(0, cluster, work.software) * (timeline.buffers + timeline.cycles),
+        buffers=timeline.buffers,
         polling=profile.step * (slower - 1),
         stolen=stolen,
+    )
+
+
+def _communicate(work: Workload, cluster: Cluster, backward: float) -> Timeline:
+    """Return what the engine does beside a backward pass of so many seconds, and after it."""
+    return average(
+        [*_fitted(work.gradients, backward), TOTALS],
+        backward,
+        work.engine,
+        buffer_cost(cluster, work.software),
+        negotiation=allreduce_seconds(8, cluster, work.software),
+        cores=_cores(work, cluster),
     )
 
 

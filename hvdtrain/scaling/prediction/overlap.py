@@ -93,6 +93,9 @@ class Timeline:
         return max(0.0, self.last - self.backward)
 
 
+NOTHING_SENT = Timeline(backward=0.0, last=0.0, working=0.0, buffers=0.0, cycles=0.0)
+"""The engine's part in the step of a worker that has nobody to synchronise with."""
+
 BufferCost = Callable[[float, int], float]
 """Seconds to reduce a buffer of so many bytes that holds so many tensors, nothing else running."""
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
+from typing import Any
 
 from hvdtrain.metrics.records import TrialRecord
 from hvdtrain.metrics.study import Mode
@@ -99,7 +100,6 @@ def losses(mode: Mode, launches: Sequence[Sequence[TrialRecord]], alone: Sequenc
 
 
 def _of_launch(mode: Mode, workers: Sequence[TrialRecord], slowest: int, base: float, unshared: float) -> Losses:
-    first = workers[0]
     floor = [_median(one.floor, "step") - _median(one.floor, "data") for one in workers]
     with_data = [_median(one.floor, "step") for one in workers]
     step = fmean(_median(one.synchronised, "step") for one in workers)
@@ -107,50 +107,70 @@ def _of_launch(mode: Mode, workers: Sequence[TrialRecord], slowest: int, base: f
     slowed = max(0.0, busy - max(with_data))
     idle = [_median(one.idle, "step") for one in workers if one.idle] or with_data
     polling = min(slowed, max(0.0, max(idle) - max(with_data)))
-    tiny = first.allreduce[0][1] if first.allreduce else 0.0
-    raw = min(first.latencies, default=0.0)
-    single, separate = first.one_buffer_seconds or 0.0, first.allreduce_seconds or 0.0
-    cycle = float(first.engine.get("HOROVOD_CYCLE_TIME", "0").split()[0]) / 1000
+    slow_worker = with_data[slowest] - min(with_data)
     return Losses(
         mode=mode,
-        workers=len(workers),
-        hosts=len({one.host for one in workers}),
         step=step,
         base=base,
         unshared=unshared,
         data=min(_median(one.synchronised, "data") for one in workers),
         contention=max(0.0, min(floor) - base),
-        slow_worker=with_data[slowest] - min(with_data),
-        slowest=slowest,
-        slowest_host=workers[slowest].host,
-        slowest_cpu=_processor(workers[slowest], "floor", "own"),
-        parts={part: _median(workers[slowest].floor, part) for part in _PARTS},
-        others={
-            part: median(_median(one.floor, part) for rank, one in enumerate(workers) if rank != slowest)
-            for part in _PARTS
-        },
+        slow_worker=slow_worker,
         polling=polling,
         engine=slowed - polling,
         exposed=max(0.0, step - busy),
-        cycle=cycle,
-        cycle_wait=min(cycle / 2, fmean(first.latencies) if first.latencies else cycle / 2),
-        per_tensor=max(0.0, separate - single),
-        on_the_wire=max(0.0, single - tiny),
-        latency=raw,
-        volume=first.bytes_per_step,
-        tensors=first.tensors,
-        fusion_bytes=float(first.engine.get("HOROVOD_FUSION_THRESHOLD", "0").split()[0]),
-        micro_batch_size=first.micro_batch_size,
-        passes=first.gradient_accumulation_steps,
-        compression=first.compression,
-        threads=first.threads,
-        cores=first.cores,
-        local_size=max(one.local_size for one in workers),
         foreign=max(foreign(workers), foreign(workers, "synchronised")),
-        taken=_taken(workers, step, with_data[slowest] - min(with_data)),
-        controller=first.controller,
-        on_gpu=first.device != "CPU",
+        taken=_taken(workers, step, slow_worker),
+        **_slowest(workers, slowest),
+        **_engine(workers[0]),
+        **_place(workers),
     )
+
+
+def _slowest(workers: Sequence[TrialRecord], rank: int) -> dict[str, Any]:
+    """Return who the slowest worker is, and where its step differs from the others'."""
+    others = [one for one in workers if one.rank != rank]
+    return {
+        "slowest": rank,
+        "slowest_host": workers[rank].host,
+        "slowest_cpu": _processor(workers[rank], "floor", "own"),
+        "parts": {part: _median(workers[rank].floor, part) for part in _PARTS},
+        "others": {part: median(_median(one.floor, part) for one in others) for part in _PARTS},
+    }
+
+
+def _engine(first: TrialRecord) -> dict[str, Any]:
+    """Return the engine's knobs and what plain all-reduces through it take."""
+    cycle = float(first.engine.get("HOROVOD_CYCLE_TIME", "0").split()[0]) / 1000
+    single, separate = first.one_buffer_seconds or 0.0, first.allreduce_seconds or 0.0
+    tiny = first.allreduce[0][1] if first.allreduce else 0.0
+    return {
+        "cycle": cycle,
+        "cycle_wait": min(cycle / 2, fmean(first.latencies) if first.latencies else cycle / 2),
+        "per_tensor": max(0.0, separate - single),
+        "on_the_wire": max(0.0, single - tiny),
+        "latency": min(first.latencies, default=0.0),
+        "volume": first.bytes_per_step,
+        "tensors": first.tensors,
+        "fusion_bytes": float(first.engine.get("HOROVOD_FUSION_THRESHOLD", "0").split()[0]),
+        "compression": first.compression,
+        "controller": first.controller,
+    }
+
+
+def _place(workers: Sequence[TrialRecord]) -> dict[str, Any]:
+    """Return where the workers run, and what each does."""
+    first = workers[0]
+    return {
+        "workers": len(workers),
+        "hosts": len({one.host for one in workers}),
+        "micro_batch_size": first.micro_batch_size,
+        "passes": first.gradient_accumulation_steps,
+        "threads": first.threads,
+        "cores": first.cores,
+        "local_size": max(one.local_size for one in workers),
+        "on_gpu": first.device != "CPU",
+    }
 
 
 def _taken(workers: Sequence[TrialRecord], step: float, slow_worker: float) -> float:

@@ -73,7 +73,7 @@ def test_workers_of_other_hosts_are_reached_over_ssh(
 
 def test_a_host_that_can_not_be_reached_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    processes.ask_to_stop(Job("nothing", ("node2",)))
+    assert processes.ask_to_stop(Job("nothing", ("node2",))) == 0
 
 
 def test_the_guard_goes_without_a_deed_when_dismissed(

@@ -36,10 +36,11 @@ def test_every_batch_that_the_message_offers_works(micro: int, workers: int, mul
         advice = str(error).split("use ")[1]
         offered = re.search(r"global_batch_size=(\d+)(?: or (\d+))?", advice)
         for size in filter(None, offered.groups()):
-            plan_batch(TrainConfig(micro_batch_size=micro, global_batch_size=int(size), max_steps=1), workers)
+            offer = TrainConfig(micro_batch_size=micro, global_batch_size=int(size), max_steps=1)
+            assert plan_batch(offer, workers).passes * micro * workers == int(size)
         for smaller in re.findall(r"micro_batch_size=(\d+)", advice):
             changed = TrainConfig(micro_batch_size=int(smaller), global_batch_size=micro * multiple, max_steps=1)
-            plan_batch(changed, workers)
+            assert plan_batch(changed, workers).passes * int(smaller) * workers == micro * multiple
 
 
 @pytest.mark.parametrize(
