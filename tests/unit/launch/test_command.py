@@ -64,7 +64,9 @@ def test_contradictions_are_told_before_anything_starts(values: dict[str, Any], 
 
 @pytest.mark.parametrize("values", [{}, {"hosts": (Host("a", 2),)}, {"flags": {"min_np": 1, "max_np": 4}}])
 def test_what_is_fine_passes(values: dict[str, Any]) -> None:
-    command.check(Launch(**{"recipe": "gpt", "workers": 2} | values))
+    request = Launch(**{"recipe": "gpt", "workers": 2} | values)
+    command.check(request)
+    assert command.horovodrun("horovodrun", request)[1:3] == ["-np", "2"]
 
 
 def test_the_horovodrun_of_this_python_goes_before_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,9 @@ def test_what_does_not_fit_is_named(loaded: Load, overrides: tuple[str, ...], me
     ],
 )
 def test_what_fits_is_taken(loaded: Load, overrides: tuple[str, ...]) -> None:
-    loaded(*overrides)
+    origins = loaded(*overrides).origins
+    for key in (override.partition("=")[0] for override in overrides):
+        assert "override" in {origin for path, origin in origins.items() if path == key or path.startswith(f"{key}.")}
 
 
 def test_a_wrong_value_is_not_blamed_on_another(loaded: Load) -> None:
