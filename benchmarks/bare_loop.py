@@ -32,7 +32,7 @@ def main() -> None:
     batch = plan_batch(recipe.train, hvd.size())
     data = prepare(recipe.data, recipe.tokenizer, recipe.seed)
     torch.manual_seed(recipe.seed)
-    spec = DataSpec(data.tokenizer.vocab_size, recipe.data.max_seq_len)
+    spec = DataSpec(data.encoder.vocab_size, recipe.data.max_seq_len)
     model = registry.find("models", recipe.model.name).build(recipe.model, spec)
     hvd.broadcast_parameters(model.state_dict(), root_rank=0)
     config = recipe.optimizer

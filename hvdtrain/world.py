@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -54,6 +54,10 @@ class World(Protocol):
         """Return the JSON values of all workers, by rank."""
         ...
 
+    def concatenate(self, rows: torch.Tensor, name: str) -> torch.Tensor:
+        """Return the rows of all workers one behind the other, by rank; all but their number is alike."""
+        ...
+
     def broadcast_(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Overwrite every tensor with rank 0's; names, shapes and types must be equal on all workers."""
         ...
@@ -85,6 +89,9 @@ class Solo:
     def gather(self, value: Any) -> list[Any]:
         return [json.loads(json.dumps(value))]
 
+    def concatenate(self, rows: torch.Tensor, name: str) -> torch.Tensor:
+        return rows
+
     def broadcast_(self, tensors: Mapping[str, torch.Tensor]) -> None:
         return None
 
@@ -106,6 +113,9 @@ class Detached:
 
     def gather(self, value: Any) -> list[Any]:
         return [json.loads(json.dumps(value)) for _ in range(self.size)]
+
+    def concatenate(self, rows: torch.Tensor, name: str) -> torch.Tensor:
+        return torch.cat([rows] * self.size)
 
     def broadcast_(self, tensors: Mapping[str, torch.Tensor]) -> None:
         return None
@@ -145,6 +155,13 @@ class Horovod:
         everyone = guard(lambda: self._hvd.allgather(mine, name="gather"))
         return [json.loads(line) for line in everyone.numpy().tobytes().splitlines()]
 
+    def concatenate(self, rows: torch.Tensor, name: str) -> torch.Tensor:
+        # An all-gather of nothing at all is refused by some controllers.
+        if sum(self.gather(len(rows))) == 0:
+            return rows
+        whole: torch.Tensor = guard(lambda: self._hvd.allgather(rows.contiguous(), name=name))
+        return whole
+
     def broadcast_(self, tensors: Mapping[str, torch.Tensor]) -> None:
         handles = [self._hvd.broadcast_async_(tensor, 0, name=f"broadcast.{name}") for name, tensor in tensors.items()]
         guard(lambda: [self._hvd.synchronize(handle) for handle in handles])
@@ -183,12 +200,6 @@ def start(engine: Mapping[str, str]) -> World:
 def hosts(world: World) -> list[str]:
     """Return the host name of every worker, by rank."""
     return world.gather(socket.gethostname())
-
-
-def sum_over_workers(world: World, values: Sequence[float], name: str) -> list[float]:
-    """Return the element-wise sums over workers, in double precision."""
-    total: list[float] = world.start_sum(torch.tensor(values, dtype=torch.float64), name).wait().tolist()
-    return total
 
 
 def together(world: World, work: Callable[[], T]) -> T:

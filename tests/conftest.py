@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -126,11 +126,21 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def demo_text(own_cache: Path) -> None:
-    """Shakespeare's works in the tests' cache: those that scripts/install fetched, or fetched now."""
-    if (own_cache / "datasets").is_dir():
-        shutil.copytree(own_cache / "datasets", cache.root() / "datasets", dirs_exist_ok=True)
-    fetch("shakespeare")
+def fetched_data(own_cache: Path) -> Callable[[str], Path]:
+    """Return a function that brings a data set into the tests' cache: as scripts/install fetched it, or fetched now."""
+
+    def bring(name: str) -> Path:
+        for there in (own_cache / "datasets").glob(f"{name}-*/"):
+            shutil.copytree(there, cache.root() / "datasets" / there.name, dirs_exist_ok=True)
+        return fetch(name)
+
+    return bring
+
+
+@pytest.fixture(scope="session")
+def demo_text(fetched_data: Callable[[str], Path]) -> None:
+    """Shakespeare's works in the tests' cache."""
+    fetched_data("shakespeare")
 
 
 @pytest.fixture(scope="session")

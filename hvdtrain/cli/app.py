@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 from hvdtrain import __version__
-from hvdtrain.cli import data, doctor, estimate, generate, launch, recipes, report, scale, train, trial, tune, validate
+from hvdtrain.cli import (
+    data,
+    doctor,
+    estimate,
+    evaluate,
+    generate,
+    launch,
+    predict,
+    recipes,
+    report,
+    scale,
+    train,
+    trial,
+    tune,
+    validate,
+)
 from hvdtrain.cli.failure import fail
 from hvdtrain.errors import HvdtrainError
 
@@ -38,6 +53,8 @@ def root(
 app.command("train")(train.train)
 app.command("launch", context_settings=launch.CONTEXT)(launch.launch)
 app.command("validate")(validate.validate)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
 app.command("generate")(generate.generate)
 app.command("doctor")(doctor.doctor)
 app.command("scale")(scale.scale)

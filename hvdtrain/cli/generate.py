@@ -31,16 +31,20 @@ def generate(
     """
     import secrets
 
+    from hvdtrain.errors import UserError
     from hvdtrain.train import device as devices
     from hvdtrain.train.generation import generate as continue_text
-    from hvdtrain.train.opening import open_model
+    from hvdtrain.train.opening import open_trained
 
     text = _prompt(prompt)
-    model, tokenizer, recipe, step = open_model(checkpoint)
+    trained = open_trained(checkpoint)
+    tokenizer = trained.encoder.tokenizer
+    if tokenizer is None:
+        raise UserError(f"{trained.path} has no tokenizer, so it can't write text; see `hvdtrain predict`")
     device = devices.choose(0)
     seed = secrets.randbelow(2**32) if seed is None else seed
     pieces = continue_text(
-        model.to(device),
+        trained.model.to(device),
         tokenizer,
         text,
         max_new_tokens=max_new_tokens,
@@ -50,7 +54,7 @@ def generate(
         seed=seed,
         device=device,
     )
-    typer.echo(f"{recipe.name} at step {step}, seed {seed}", err=True)
+    typer.echo(f"{trained.recipe.name} at step {trained.step}, seed {seed}", err=True)
     _write(text)
     for piece in pieces:
         _write(piece)

@@ -61,12 +61,12 @@ def _run(
     from hvdtrain.report import subscribe
     from hvdtrain.train.assemble import assemble
     from hvdtrain.train.output import check_output, claim_output
-    from hvdtrain.train.run import Run, make_checkpoints
+    from hvdtrain.train.run import Run, make_checkpoints, make_samples
 
     check_output(world, recipe.output_dir)
     assembly = assemble(recipe, world, interrupt)
     moved = claim_output(world, recipe.output_dir, afresh=resume == "never")
-    run = Run(assembly, world, make_checkpoints(assembly, world), engine)
+    run = Run(assembly, world, make_checkpoints(assembly, world), make_samples(assembly, world), engine)
     run.begin(resume)
     if run.finished:
         if world.rank == 0:

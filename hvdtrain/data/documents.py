@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from hvdtrain.data.cache import sha256
 from hvdtrain.errors import DataError
@@ -91,6 +93,40 @@ class Document:
                     yield text
                 if not block:
                     return
+
+
+@dataclass(frozen=True)
+class TextDocument:
+    """A text that is held in memory, with what a `Document` has."""
+
+    name: str
+    text: str
+    encoding: str = "utf-8"
+
+    @property
+    def path(self) -> str:
+        """What messages call it."""
+        return self.name
+
+    def size(self) -> int:
+        """Return its size in bytes of UTF-8."""
+        return len(self.text.encode())
+
+    def digest(self) -> str:
+        """Return the SHA-256 of its bytes."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def chunks(self) -> Iterator[str]:
+        """Yield the text."""
+        yield self.text
+
+    def split_tail(self, fraction: float) -> tuple[TextDocument, TextDocument]:
+        """Return the text's head and tail; the tail has about that fraction of its characters."""
+        cut = round(len(self.text) * (1 - fraction))
+        return replace(self, text=self.text[:cut]), TextDocument(f"the tail of {self.name}", self.text[cut:])
+
+
+AnyDocument: TypeAlias = Document | TextDocument
 
 
 @contextmanager

@@ -30,20 +30,32 @@ def listing() -> list[Listed]:
     return [_listed(name) for name in names("data")]
 
 
+def fetchable() -> list[str]:
+    """Return the names of the data sets that can be fetched."""
+    return [name for name in names("data") if _download(name) is not None]
+
+
+def needs_fetching(name: str) -> bool:
+    """Tell whether a registered data source has files to fetch, here already or not."""
+    return _download(name) is not None
+
+
 def fetch(name: str, on_progress: Progress | None = None) -> Path:
     """Bring a data set into the cache, unless it is there already, and return its folder.
 
-    `on_progress` is given lines for a person to read.
+    `name` may be written with hyphens; `on_progress` is given lines for a person to read.
 
     Raises:
         DataError: nothing of that name can be fetched, or the download failed; nothing half is left.
     """
-    downloads = {each: download for each in names("data") if (download := _download(each)) is not None}
-    if name in names("data") and name not in downloads:
-        raise DataError(f"data '{name}' needs no fetching: it reads files of your own")
-    if name not in downloads:
-        raise DataError(f"no data set '{name}' to fetch (known: {', '.join(downloads)}){nearest(name, downloads)}")
-    return downloads[name].get(on_progress or (lambda line: None))
+    registered = name.replace("-", "_")
+    if registered not in names("data"):
+        known = fetchable()
+        raise DataError(f"no data set '{name}' to fetch (known: {', '.join(known)}){nearest(registered, known)}")
+    download = _download(registered)
+    if download is None:
+        raise DataError(f"data '{registered}' needs no fetching: train with a recipe that names it")
+    return download.get(on_progress or (lambda line: None))
 
 
 def _download(name: str) -> Download | None:

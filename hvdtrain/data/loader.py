@@ -1,4 +1,4 @@
-"""Dealing samples out to workers in a global order that the seed alone determines; the place in it is the state."""
+"""Each worker's micro batches of one global batch after another; the place in the order of samples is the state."""
 
 from __future__ import annotations
 
@@ -6,105 +6,149 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
+from hvdtrain.data._dealing import Dealing, make_dealing
 from hvdtrain.errors import CheckpointError
-from hvdtrain.registry import RegisteredConfig, find
+from hvdtrain.registry import RegisteredConfig
 
 if TYPE_CHECKING:
-    import torch
-
-    from hvdtrain.data.sequences import SequenceDataset
+    from hvdtrain.data.prepared import Dataset
 
     Batch = dict[str, torch.Tensor]
 
 
 class Loader:
-    """One worker's micro batches of one global batch after another.
+    """One worker's share of what is dealt: its samples of a global batch, cut into micro batches.
 
-    With N samples in the data set, global sample k is sample `order(epoch)[k % N]` of epoch `k // N`. Worker r of n
-    takes the samples r, r + n, r + 2n, ... of a global batch, and cuts them into micro batches. So every sample of an
-    epoch is dealt exactly once, a global batch may span epochs, and it does not depend on the number of workers.
-
-    With `total_samples` the last global batch is ragged: a worker may get fewer micro batches, a shorter one, or none.
+    A worker may get fewer micro batches than others, a shorter one, or none: the last batch of a run is ragged, and so
+    are those of parts of unequal size.
     """
 
     def __init__(
         self,
-        dataset: SequenceDataset,
-        partition_config: RegisteredConfig,
+        dataset: Dataset,
+        dealing: Dealing,
         *,
-        seed: int,
-        global_batch_size: int,
+        identity: Mapping[str, Any],
         micro_batch_size: int,
         rank: int,
-        size: int,
-        total_samples: int | None = None,
+        numbered: bool,
     ) -> None:
+        """`identity` holds, as JSON values, what a state has to agree with; see `make_loader` for the others."""
         self.position = 0
         """Samples dealt out so far, to all workers together."""
         self.sample_ids = np.empty(0, dtype=np.int64)
         """Indices, into the data set, of this worker's samples of the last global batch."""
-        self._dataset = dataset
-        self._partition = find("partitions", partition_config.name).build(partition_config, len(dataset), seed)
-        self._identity = {"seed": seed, "samples": len(dataset), "partition": partition_config.model_dump(mode="json")}
-        self._global_batch_size = global_batch_size
-        self._micro_batch_size = micro_batch_size
-        self._rank, self._size = rank, size
-        self._total = total_samples
-        self._epoch = -1
-        self._order = np.empty(0, dtype=np.int64)
+        self.total_steps = dealing.steps_left(0)
+        """Global batches of all epochs, or None where there is no end."""
+        self._dataset, self._dealing = dataset, dealing
+        self._identity = {**identity, **dealing.identity}
+        self._micro_batch_size, self._rank, self._numbered = micro_batch_size, rank, numbered
 
     def __iter__(self) -> Iterator[list[Batch]]:
         return self
 
     def __next__(self) -> list[Batch]:
         """Return this worker's micro batches of the next global batch: up to `global / (micro x size)` of them."""
-        end = self.position + self._global_batch_size
-        if self._total is not None:
-            end = min(end, self._total)
-        if end <= self.position:
+        dealt = self._dealing.batch(self.position)
+        if dealt is None:
             raise StopIteration
-        self.sample_ids = self._samples(np.arange(self.position + self._rank, end, self._size))
-        self.position = end
+        own = np.flatnonzero(dealt.workers == self._rank)
+        self.sample_ids = dealt.samples[own]
+        numbers = self.position + own
+        self.position += len(dealt.samples)
         step = self._micro_batch_size
-        return [self._dataset.batch(self.sample_ids[i : i + step]) for i in range(0, len(self.sample_ids), step)]
+        pieces = [slice(begin, begin + step) for begin in range(0, len(own), step)]
+        return [_batch(self._dataset, self.sample_ids[p], numbers[p] if self._numbered else None) for p in pieces]
+
+    def steps_left(self) -> int | None:
+        """Return the number of global batches that are still to come, or None where there is no end."""
+        return self._dealing.steps_left(self.position)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the loader stands, as JSON values; good for any number of workers and any batch size."""
+        """Return where the loader stands, as JSON values; unless the partition is into parts, it is good for any number
+        of workers and any batch size."""
         return {"position": self.position} | self._identity
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state.
 
         Raises:
-            CheckpointError: it is of another data set, seed or partition: its place in the order means nothing here.
+            CheckpointError: it is of another data set, seed or partition, or of another number of parts or global batch
+                where the order depends on these: its place in the order means nothing here.
         """
         for name, own in self._identity.items():
             if state.get(name) != own:
-                raise CheckpointError(
-                    f"the checkpoint's data is another: {name} was {state.get(name)} and is {own} now; resume with the "
-                    "data, seed and partition of the checkpoint, or start anew with --resume never"
-                )
+                raise CheckpointError(_difference(name, state.get(name), own))
         self.position = int(state["position"])
 
-    def _samples(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the indices of global samples, given by ascending numbers."""
-        found = np.empty_like(numbers)
-        epochs, places = np.divmod(numbers, len(self._dataset))
-        for epoch in np.unique(epochs).tolist():
-            here = epochs == epoch
-            found[here] = self._order_of(epoch)[places[here]]
-        return found
 
-    def _order_of(self, epoch: int) -> np.ndarray:
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._partition.order(epoch)
-        return self._order
+def _difference(name: str, before: Any, now: Any) -> str:
+    if name == "parts":
+        return (
+            f"the checkpoint's data was cut into {before} parts and is cut into {now} now, one for each worker: its "
+            f"partition depends on their number; resume with {before} workers, or with data.partition.parts={before}, "
+            "or start anew with --resume never"
+        )
+    same = "batch" if name == "global_batch_size" else "data, seed and partition"
+    return (
+        f"the checkpoint's data is another: {name} was {before} and is {now} now; resume with the {same} of the "
+        "checkpoint, or start anew with --resume never"
+    )
 
 
-def shard(dataset: SequenceDataset, rank: int, size: int, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
-    """Yield one worker's batches of a data set, or of its first `limit` samples; all workers together see each once."""
+def make_loader(
+    dataset: Dataset,
+    partition_config: RegisteredConfig,
+    *,
+    seed: int,
+    global_batch_size: int,
+    micro_batch_size: int,
+    rank: int,
+    size: int,
+    epochs: int | None,
+    numbered: bool = False,
+) -> Loader:
+    """Return the loader of worker `rank` of `size`.
+
+    Args:
+        epochs: after so many there are no more batches; None: they never end.
+        numbered: whether batches hold `number` (B,) int64, the place of each sample among all that were dealt in the
+            run, to all workers: what n workers get is what one gets, the numbers of the samples included.
+
+    Raises:
+        UserError: the partition can't be made of these data, or not for so many workers, or not with that batch.
+    """
+    described = partition_config.model_dump(mode="json")
+    described.pop("parts", None)  # how many there are is part of the dealing's identity, wherever it comes from
+    return Loader(
+        dataset,
+        make_dealing(
+            dataset, partition_config, seed=seed, global_batch_size=global_batch_size, size=size, epochs=epochs
+        ),
+        identity={"seed": seed, "samples": len(dataset), "partition": described},
+        micro_batch_size=micro_batch_size,
+        rank=rank,
+        numbered=numbered,
+    )
+
+
+def evaluation_batches(
+    dataset: Dataset, rank: int, size: int, batch_size: int, limit: int | None, numbered: bool = False
+) -> Iterator[Batch]:
+    """Yield one worker's batches of a data set, or of `limit` samples of it; all workers together see each once.
+
+    Those are evenly chosen, as the data may be sorted: sample i of `limit` is floor(i N / limit). With `numbered`,
+    batches hold `number` (B,) int64, which is i, the same for any number of workers.
+    """
     count = len(dataset) if limit is None else min(limit, len(dataset))
-    mine = np.arange(rank, count, size)
-    for begin in range(0, len(mine), batch_size):
-        yield dataset.batch(mine[begin : begin + batch_size])
+    own = np.arange(rank, count, size)
+    for begin in range(0, len(own), batch_size):
+        numbers = own[begin : begin + batch_size]
+        yield _batch(dataset, numbers * len(dataset) // count, numbers if numbered else None)
+
+
+def _batch(dataset: Dataset, samples: np.ndarray, numbers: np.ndarray | None) -> Batch:
+    batch = dataset.batch(samples)
+    return batch if numbers is None else batch | {"number": torch.from_numpy(numbers)}

@@ -1,4 +1,6 @@
-"""A corpus made ready for training: split and tokenised once a host, kept in the cache, mapped into memory.
+"""Data made ready for training, in the form that the task reads.
+
+A corpus is split and tokenised once a host, kept in the cache, and mapped into memory.
 
 An entry of the cache is named by everything that it depends on: the documents' content and order, the tokenizer's
 config, the split's fraction and seed, and the version of this format.
@@ -16,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hvdtrain.data import cache
+from hvdtrain.data.documents import AnyDocument, TextDocument
+from hvdtrain.data.encoders import CorpusEncoder
+from hvdtrain.data.prepared import PreparedData
 from hvdtrain.data.sequences import SequenceDataset
 from hvdtrain.data.split import Split, split
 from hvdtrain.data.tokenise import token_type, unigram_loss, write_tokens
@@ -25,51 +30,85 @@ from hvdtrain.registry import RegisteredConfig, find
 
 if TYPE_CHECKING:
     from hvdtrain.data._text import TextConfig
-    from hvdtrain.data.documents import Document
     from hvdtrain.data.tokenizers._tokenizer import Tokenizer
 
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class PreparedData:
-    """Tokenised text, ready to be loaded.
-
-    `token_bytes` is the number of bytes that each token stands for, (vocab_size,) int32; `unigram_loss` the loss, in
-    nats a token, of predicting validation tokens by their frequency in training. Equal fingerprints mean equal tokens.
-    """
-
-    train: SequenceDataset
-    val: SequenceDataset
-    tokenizer: Tokenizer
-    token_bytes: np.ndarray
-    unigram_loss: float
-    fingerprint: str
-    notes: tuple[str, ...] = ()
+UNIGRAM = "unigram baseline"
+"""The name of the loss, in nats a token, of predicting validation tokens by their frequency in training alone."""
 
 
 @dataclass(frozen=True)
 class _Corpus:
     """The documents that take part, with the size and SHA-256 of each."""
 
-    documents: tuple[Document, ...]
+    documents: tuple[AnyDocument, ...]
     sizes: tuple[int, ...]
     digests: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-def prepare(data: RegisteredConfig, tokenizer: RegisteredConfig | None, seed: int) -> PreparedData:
-    """Return the data that a recipe names, tokenised; any number of processes may ask for the same together.
+def prepare(
+    data: RegisteredConfig, tokenizer: RegisteredConfig | None, seed: int, form: str = "corpus"
+) -> PreparedData:
+    """Return the data that a recipe names; any number of processes may ask for the same together.
+
+    Args:
+        form: what the task reads: "corpus" (running text), "examples", or "environments".
 
     Raises:
-        DataError: files are missing, empty, unreadable or too short, or the cache can't be written.
+        DataError: the source has no data of that form; files are missing, empty, unreadable or too short, or the cache
+            can't be written.
     """
+    source = find("data", data.name)
+    has = {name for function, name in _FORMS.items() if hasattr(source, function)}
+    if form == "examples" and "examples" in has:
+        from hvdtrain.data.prepare_examples import prepare_examples
+
+        return prepare_examples(data, tokenizer, seed)
+    if form == "environments" and "environments" in has:
+        from hvdtrain.data.prepare_environments import prepare_environments
+
+        return prepare_environments(data, seed)
+    if form == "corpus" and "tokens" in has:
+        return _from_token_files(data)
+    if form == "corpus" and has & {"corpus", "examples"}:
+        return _prepare_corpus(data, tokenizer, seed, find_documents(data))
+    raise DataError(f"data '{data.name}' holds {_WHAT[min(has)]}, and the task of this recipe reads {_WHAT[form]}")
+
+
+_FORMS = {"documents": "corpus", "examples": "examples", "environments": "environments", "sequences": "tokens"}
+_WHAT = {
+    "corpus": "running text",
+    "examples": "single samples",
+    "environments": "environments to act in",
+    "tokens": "running text as tokens",
+}
+
+
+def find_documents(data: RegisteredConfig) -> Sequence[AnyDocument]:
+    """Return the documents of a source; of a source of single texts each text is one.
+
+    Raises:
+        DataError: its samples are no texts.
+    """
+    source = find("data", data.name)
+    if hasattr(source, "documents"):
+        return source.documents(data)  # type: ignore[no-any-return]
+    examples = source.examples(data)
+    if examples.kind not in ("texts", "pairs"):
+        raise DataError(f"data '{data.name}' holds no texts, which a language model reads")
+    return [TextDocument(f"text {number}", text) for number, text in enumerate(examples.inputs)]
+
+
+def _prepare_corpus(
+    data: RegisteredConfig, tokenizer: RegisteredConfig | None, seed: int, documents: Sequence[AnyDocument]
+) -> PreparedData:
     if tokenizer is None:
         raise DataError(
             f"data '{data.name}' is text and needs a tokenizer, such as tokenizer: {{name: bpe, vocab_size: 2048}}"
         )
     config: TextConfig = data  # type: ignore[assignment]
-    corpus = _scan(find("data", data.name).documents(config), data.name)
+    corpus = _scan(documents, data.name)
     key = _key(corpus, tokenizer, config.val_fraction, seed)
 
     def build(folder: Path) -> dict[str, Any]:
@@ -81,9 +120,22 @@ def prepare(data: RegisteredConfig, tokenizer: RegisteredConfig | None, seed: in
     return _open(entry, facts, key, config.max_seq_len, corpus.notes)
 
 
-def _scan(documents: Sequence[Document], name: str) -> _Corpus:
+def _from_token_files(data: RegisteredConfig) -> PreparedData:
+    """Return token files of the user's as they are: nothing is known of what the ids stand for."""
+    files = find("data", data.name).sequences(data)
+    length: int = data.max_seq_len  # type: ignore[attr-defined]
+    return PreparedData(
+        train=_sequences(files.train, length, "training"),
+        val=_sequences(files.val, length, "validation"),
+        encoder=CorpusEncoder(vocab_size=files.vocab_size, max_seq_len=length),
+        fingerprint=files.fingerprint,
+        notes=files.notes,
+    )
+
+
+def _scan(documents: Sequence[AnyDocument], name: str) -> _Corpus:
     """Leave out empty documents, and repeated ones, which would leak from training into validation."""
-    kept: dict[str, tuple[Document, int]] = {}
+    kept: dict[str, tuple[AnyDocument, int]] = {}
     empty = repeated = 0
     for document in documents:
         size, digest = document.size(), document.digest()
@@ -138,19 +190,18 @@ def _open(entry: Path, facts: dict[str, Any], key: str, max_seq_len: int, notes:
     tokenizer = load_tokenizer(entry / "tokenizer.json")
     dtype = token_type(tokenizer.vocab_size)
     identity = json.dumps([key, facts["tokenizer"], facts["sha256"]])
+    train, val = (np.memmap(entry / name, dtype=dtype, mode="r") for name in ("train.bin", "val.bin"))
     return PreparedData(
-        train=_sequences(entry / "train.bin", dtype, max_seq_len, "training"),
-        val=_sequences(entry / "val.bin", dtype, max_seq_len, "validation"),
-        tokenizer=tokenizer,
-        token_bytes=tokenizer.token_bytes(),
-        unigram_loss=facts["unigram_loss"],
+        train=_sequences(train, max_seq_len, "training"),
+        val=_sequences(val, max_seq_len, "validation"),
+        encoder=CorpusEncoder(tokenizer=tokenizer, vocab_size=tokenizer.vocab_size, max_seq_len=max_seq_len),
+        references={"loss": {UNIGRAM: facts["unigram_loss"]}},
         fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
         notes=(*notes, *facts["notes"]),
     )
 
 
-def _sequences(path: Path, dtype: np.dtype, max_seq_len: int, part: str) -> SequenceDataset:
-    tokens = np.memmap(path, dtype=dtype, mode="r")
+def _sequences(tokens: np.ndarray, max_seq_len: int, part: str) -> SequenceDataset:
     if len(tokens) <= max_seq_len:
         more = "more text" if part == "training" else "more text, or a larger data.val_fraction"
         raise DataError(

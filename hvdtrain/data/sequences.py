@@ -22,6 +22,8 @@ class SequenceDataset:
         self.max_seq_len = max_seq_len
         self._tokens = np.asarray(tokens)  # the same memory without memmap's slow slicing
         self.targets = max(0, len(self._tokens) - 1)
+        self.labels: np.ndarray | None = None
+        self.shards: np.ndarray | None = None
 
     def __len__(self) -> int:
         return math.ceil(self.targets / self.max_seq_len)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hvdtrain.data.documents import Document
+from hvdtrain.data.documents import AnyDocument
 from hvdtrain.data.ordering import permutation
 
 SPLIT = 0x73706C69
@@ -16,12 +16,12 @@ SPLIT = 0x73706C69
 class Split:
     """The documents of each side, in the corpus's order, and what a person should know of how they were parted."""
 
-    train: tuple[Document, ...]
-    val: tuple[Document, ...]
+    train: tuple[AnyDocument, ...]
+    val: tuple[AnyDocument, ...]
     notes: tuple[str, ...] = ()
 
 
-def split(documents: Sequence[Document], sizes: Sequence[int], fraction: float, seed: int) -> Split:
+def split(documents: Sequence[AnyDocument], sizes: Sequence[int], fraction: float, seed: int) -> Split:
     """Put whole documents, drawn at random, into validation while they fit into that fraction of all bytes.
 
     Where not one document is small enough (a single document always), the tail of the largest is the validation text,
@@ -44,7 +44,7 @@ def _draw(sizes: Sequence[int], budget: float, seed: int) -> set[int]:
     return chosen
 
 
-def _split_largest(documents: Sequence[Document], sizes: Sequence[int], fraction: float) -> Split:
+def _split_largest(documents: Sequence[AnyDocument], sizes: Sequence[int], fraction: float) -> Split:
     largest = max(range(len(sizes)), key=lambda index: sizes[index])
     share = min(0.5, fraction * sum(sizes) / sizes[largest])
     head, tail = documents[largest].split_tail(share)

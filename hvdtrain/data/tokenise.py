@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hvdtrain.data.documents import Document
+from hvdtrain.data.documents import AnyDocument
 from hvdtrain.data.tokenizers._tokenizer import Tokenizer
 
 BATCH = 1 << 21
@@ -19,7 +19,7 @@ def token_type(vocab_size: int) -> np.dtype:
     return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
-def write_tokens(documents: Iterable[Document], tokenizer: Tokenizer, path: Path) -> np.ndarray:
+def write_tokens(documents: Iterable[AnyDocument], tokenizer: Tokenizer, path: Path) -> np.ndarray:
     """Write the documents' tokens, `eos_id` after each document, and return each token's count: (vocab_size,) int64.
 
     Raises:
@@ -34,7 +34,7 @@ def write_tokens(documents: Iterable[Document], tokenizer: Tokenizer, path: Path
     return counts
 
 
-def _texts(documents: Iterable[Document]) -> Iterator[str | None]:
+def _texts(documents: Iterable[AnyDocument]) -> Iterator[str | None]:
     """Yield the texts in order, None for the end of each document."""
     for document in documents:
         yield from document.chunks()

@@ -26,7 +26,12 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class StartRecord(Record):
-    """The run as it is about to begin or to go on: everything a reader needs to interpret the records that follow."""
+    """The run as it is about to begin or to go on: everything a reader needs to interpret the records that follow.
+
+    `unit` is what a target is called, "tokens" or "samples"; `train_targets` and `val_targets` count them, and wherever
+    a record says tokens it counts targets. `flops_per_token` is the cost of one target; `objective` the metric by which
+    checkpoints are chosen, with "min" or "max"; `references` are marks to hold a metric against, by metric and name.
+    """
 
     event: ClassVar[str] = "start"
     name: str
@@ -45,9 +50,12 @@ class StartRecord(Record):
     learning_rate_rule: str
     parameters: int
     flops_per_token: float
-    train_tokens: int
-    val_tokens: int
-    unigram_loss: float | None = None
+    train_targets: int
+    val_targets: int
+    unit: str = "tokens"
+    loss_unit: str = ""
+    objective: tuple[str, str] = ("loss", "min")
+    references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     sync: str = "none"
     engine: Mapping[str, str] = field(default_factory=dict)
     resumed_from: str | None = None
@@ -58,7 +66,8 @@ class StartRecord(Record):
 class StepRecord(Record):
     """One update of the parameters, or the mean of the `log_interval` updates that end at `step` where it is logged.
 
-    `loss` is the mean over all valid targets of the global batch, in nats; `samples` and `tokens` count all workers
+    `loss` is the mean over all valid targets of the global batch, of the last phase where a step has several, and
+    `losses` then that of each phase; `samples` and `tokens` count all workers
     since the start of training; the rates are sums over all workers; `seconds` holds "step" and each of `PHASES`, the
     mean over workers of one update's time, whose parts sum to the step. `memory_bytes` is the largest worker's
     resident memory (device memory on a GPU).
@@ -76,27 +85,32 @@ class StepRecord(Record):
     seconds: Mapping[str, float]
     memory_bytes: int = 0
     elapsed: float = 0.0
+    losses: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRecord(Record):
     """An evaluation on all workers; `metrics` holds for a language model `loss` (nats a token), `perplexity`,
-    `bits_per_byte`.
+    `bits_per_byte`. `part` is the part of the data, "val" or "test"; `best` says that no evaluation of the run was
+    better by its objective.
     """
 
     event: ClassVar[str] = "eval"
     metrics: Mapping[str, float]
     samples: int
     seconds: float
+    part: str = "val"
+    best: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRecord(Record):
-    """Something that the model made, for a person to look at: text for a language model."""
+    """Something that the model made, for a person to look at: text, or the path of an image, or both."""
 
     event: ClassVar[str] = "sample"
     prompt: str
     text: str
+    image: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +136,8 @@ class ResizeRecord(Record):
 class EndRecord(Record):
     """The end of a run.
 
-    `reason` is "finished", "stopped" (signal; a checkpoint was saved) or "failed"; `seconds` maps as in `StepRecord`
+    `reason` is "finished", "converged" (early stopping), "stopped" (signal; a checkpoint was saved) or "failed";
+    `best` is the checkpoint of the best evaluation; `seconds` maps as in `StepRecord`
     (means over the logged steps after the first); `allreduce_bytes` are the gradient bytes a worker hands to the
     engine in a step, `bus_bandwidth` (bytes a second) is that of a plain all-reduce of the same tensors, `mfu` the
     share of `peak_flops` (the sum over workers; `peak_source` says how it was found) that the model's FLOPs took.
@@ -147,6 +162,7 @@ class EndRecord(Record):
     peak_source: str = ""
     memory_bytes: int = 0
     checkpoint: str | None = None
+    best: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +201,7 @@ class TrialRecord(Record):
     gradient_accumulation_steps: int
     samples: int
     tokens: int
+    unit: str = "tokens"
     wall: float
     synchronised: tuple[Mapping[str, float], ...] = ()
     idle: tuple[Mapping[str, float], ...] = ()

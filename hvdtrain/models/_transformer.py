@@ -1,4 +1,4 @@
-"""The parts of a decoder-only transformer: rotary positions, attention with its cache, feed-forward, block.
+"""The parts of a transformer of one stack: rotary positions, attention with its cache, feed-forward, block.
 
 Shapes: B sequences, T tokens, C model width, H query heads, K key and value heads, D = C / H the width of a head.
 """
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvdtrain.models.gpt import Config
+from hvdtrain.models._transformer_config import BlocksConfig
 
 _FLOAT32_ATTENTION_BELOW = 512
 """Number of keys; see `_attention_in_float32`."""
@@ -59,14 +59,14 @@ def rotate(heads: Tensor, rotation: Tensor) -> Tensor:
     A complex product reads and writes memory once, which on a CPU makes a whole training step 3 % faster than turning
     the two halves of a head. It is done in float32 and rounded once to the type of `heads`.
     """
-    pairs = torch.view_as_complex(heads.float().reshape(*heads.shape[:-1], -1, 2))
+    pairs = torch.view_as_complex(heads.float().reshape(*heads.shape[:-1], heads.shape[-1] // 2, 2))
     return torch.view_as_real(pairs * rotation).flatten(-2).type_as(heads)
 
 
 class Attention(nn.Module):
-    """Causal self-attention in which groups of query heads share keys and values (https://arxiv.org/abs/2305.13245)."""
+    """Self-attention in which groups of query heads share keys and values (https://arxiv.org/abs/2305.13245)."""
 
-    def __init__(self, config: Config, layer: int) -> None:
+    def __init__(self, config: BlocksConfig, layer: int) -> None:
         super().__init__()
         self.layer = layer
         self.heads = (config.n_heads, config.kv_heads)
@@ -74,31 +74,37 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.d_model, (config.n_heads + 2 * config.kv_heads) * config.head_dim, bias=False)
         self.out = nn.Linear(config.d_model, config.d_model, bias=False)
 
-    def forward(self, x: Tensor, rotation: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Return (B, T, C) for (B, T, C); `rotation` holds the turns of these T positions."""
+    def forward(self, x: Tensor, rotation: Tensor, cache: KVCache | None = None, valid: Tensor | None = None) -> Tensor:
+        """Return (B, T, C) for (B, T, C); `rotation` holds the turns of these T positions.
+
+        Tokens see those up to themselves; where `valid` (B, T) is given, all that it marks and no others.
+        """
         n_heads, kv_heads = self.heads
-        qkv = self.qkv(x).view(*x.shape[:2], n_heads + 2 * kv_heads, -1)
+        qkv = self.qkv(x).view(*x.shape[:2], n_heads + 2 * kv_heads, x.shape[2] // n_heads)
         # split, not slices: its backward pass is one concatenation instead of a zero-filled copy for each slice
         queries_keys, values = torch.split(qkv, [n_heads + kv_heads, kv_heads], dim=2)
         queries, keys = torch.split(rotate(queries_keys, rotation), [n_heads, kv_heads], dim=2)
-        mixed = self._attend(queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), cache)
+        mixed = self._attend(queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), cache, valid)
         return self.out(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
-    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, cache: KVCache | None) -> Tensor:
-        """Return (B, H, T, D); queries see the cached tokens and, among the new ones, those up to themselves."""
+    def _attend(
+        self, queries: Tensor, keys: Tensor, values: Tensor, cache: KVCache | None, valid: Tensor | None
+    ) -> Tensor:
+        """Return (B, H, T, D); queries see the cached tokens and, among the new ones, those up to themselves, or those
+        that are valid."""
         past = cache.length if cache is not None else 0
         if cache is not None:
             keys, values = cache.append(self.layer, keys, values)
         new = queries.shape[2]
         # is_causal aligns the first query with the first key, which is wrong once there are cached keys
-        mask = None
+        mask = None if valid is None else valid[:, None, None]
         if past and new > 1:
             mask = torch.ones(new, past + new, dtype=torch.bool, device=queries.device).tril(diagonal=past)
         attend = partial(
             F.scaled_dot_product_attention,
             attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
-            is_causal=not past,
+            is_causal=not past and valid is None,
             enable_gqa=self.heads[0] != self.heads[1],
         )
         if _attention_in_float32(keys):
@@ -120,7 +126,7 @@ def _attention_in_float32(keys: Tensor) -> bool:
 class FeedForward(nn.Module):
     """SwiGLU: down(silu(gate x) * up x), with one product for gate and up (https://arxiv.org/abs/2002.05202, eq. 6)."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: BlocksConfig) -> None:
         super().__init__()
         self.gate_up = nn.Linear(config.d_model, 2 * config.hidden_dim, bias=False)
         self.down = nn.Linear(config.hidden_dim, config.d_model, bias=False)
@@ -134,7 +140,7 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Pre-norm residual block: attention, then feed-forward. The residual stream keeps the type of the embedding."""
 
-    def __init__(self, config: Config, layer: int) -> None:
+    def __init__(self, config: BlocksConfig, layer: int) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
         self.attention = Attention(config, layer)
@@ -142,7 +148,7 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, rotation: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Return (B, T, C) for (B, T, C)."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), rotation, cache))
+    def forward(self, x: Tensor, rotation: Tensor, cache: KVCache | None = None, valid: Tensor | None = None) -> Tensor:
+        """Return (B, T, C) for (B, T, C); see `Attention` for what a token sees."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), rotation, cache, valid))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))  # type: ignore[no-any-return]

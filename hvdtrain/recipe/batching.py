@@ -46,11 +46,9 @@ def plan_batch(config: TrainConfig, workers: int) -> BatchPlan:
     return BatchPlan(wanted, micro, wanted // in_one_pass)
 
 
-def total_steps(config: TrainConfig, batch: BatchPlan, *, samples_an_epoch: int, targets_per_sample: int) -> int:
-    """Return the number of updates that `max_steps`, `epochs` or `max_tokens` asks for."""
+def total_steps(config: TrainConfig, batch: BatchPlan, *, targets_per_sample: int) -> int:
+    """Return the number of updates that `max_steps` or `max_tokens` asks for; that of `epochs`, the loader knows."""
     if config.max_steps is not None:
         return config.max_steps
-    if config.epochs is not None:
-        return math.ceil(config.epochs * samples_an_epoch / batch.global_batch_size)
     tokens = config.max_tokens or 0
     return max(1, math.ceil(tokens / (batch.global_batch_size * targets_per_sample)))

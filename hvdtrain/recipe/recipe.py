@@ -66,6 +66,15 @@ class Recipe(Section):
             raise misfit("output_dir", "must name a directory that the run can have to itself, such as runs/my-run")
         return Path.home() / Path(*path.parts[1:]) if path.parts[0] == "~" else path
 
+    @field_validator("data")
+    @classmethod
+    def _target_as_the_task_reads_it(cls, data: RegisteredConfig, info: ValidationInfo) -> RegisteredConfig:
+        """Tell a source that would look at the values what targets are to the task, where the task says it."""
+        kind = getattr(info.data.get("task"), "target_kind", None)
+        if kind is not None and getattr(data, "target_kind", None) == "auto":
+            return data.model_copy(update={"target_kind": kind})
+        return data
+
     @field_validator("tokenizer")
     @classmethod
     def _text_needs_a_tokenizer(
@@ -73,7 +82,8 @@ class Recipe(Section):
     ) -> RegisteredConfig | None:
         data = info.data.get("data")
         if tokenizer is None and getattr(data, "needs_tokenizer", False):
-            raise misfit("tokenizer", f"is required by data {data.name}, such as tokenizer: {{name: bytes}}")  # type: ignore[union-attr]
+            wanted_by = f"{data.name}{getattr(data, 'why_tokenizer', '')}"  # type: ignore[union-attr]
+            raise misfit("tokenizer", f"is required by data {wanted_by}, such as tokenizer: {{name: bytes}}")
         return tokenizer
 
     @field_validator("lr_scheduler")

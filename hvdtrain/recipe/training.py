@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+)
 
 from hvdtrain.recipe.checks import Section, misfit
 
 LENGTHS = ("max_steps", "epochs", "max_tokens")
+
+
+class EarlyStopping(Section):
+    """Stop where the objective has not improved, by more than `min_delta`, in `patience` evaluations."""
+
+    patience: PositiveInt
+    min_delta: NonNegativeFloat = 0.0
 
 
 class TrainConfig(Section):
@@ -31,6 +46,9 @@ class TrainConfig(Section):
     eval_samples: PositiveInt | None = Field(None, description="Samples an evaluation; null: the whole split.")
     save_interval: NonNegativeInt = Field(100, description="Updates between checkpoints; 0: at the end only.")
     keep_last: PositiveInt | None = Field(3, description="Checkpoints kept, the newest ones; null: all.")
+    keep_best: bool = Field(True, description="Save the model of the best evaluation, and keep it.")
+    early_stopping: EarlyStopping | None = Field(None, description="Stop where evaluations no longer improve.")
+    sync_batchnorm: bool = Field(False, description="BatchNorm over the micro batches of all workers together.")
     log_interval: PositiveInt = Field(10, description="Updates between records.")
     threads_per_worker: Literal["auto"] | PositiveInt = Field("auto", description="auto: the host's cores / workers.")
 
@@ -43,6 +61,13 @@ class TrainConfig(Section):
         below, above = batch // micro * micro, (batch // micro + 1) * micro
         nearest = f"{below} or {above}" if below else f"{above}"
         raise misfit("global_batch_size", f"must be a multiple of train.micro_batch_size {micro}, such as {nearest}")
+
+    @field_validator("early_stopping")
+    @classmethod
+    def _evaluates(cls, stopping: EarlyStopping | None, info: ValidationInfo) -> EarlyStopping | None:
+        if stopping is not None and info.data.get("eval_interval") == 0:
+            raise misfit("early_stopping", "needs evaluations; set train.eval_interval")
+        return stopping
 
     @field_validator("max_tokens")
     @classmethod

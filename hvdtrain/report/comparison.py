@@ -126,7 +126,7 @@ def _results(runs: Sequence[RunSource]) -> list[tuple[str, list[str]]]:
         ("precision", lambda one: one.start.precision if one.start else "-"),
         ("global batch", lambda one: f"{one.start.global_batch_size:,}" if one.start else "-"),
         ("samples", lambda one: _count(one, "samples")),
-        ("tokens", lambda one: _count(one, "tokens")),
+        ("tokens", lambda one: _count(one, "tokens") if one.unit == "tokens" else "-"),
         ("time", lambda one: fmt.duration(last.elapsed if (last := one.end or one.step) else None)),
         ("training loss", lambda one: fmt.loss(train_loss(one))),
     ]
@@ -134,8 +134,11 @@ def _results(runs: Sequence[RunSource]) -> list[tuple[str, list[str]]]:
     rows += [(f"validation {name}", partial(_metric, name=name)) for name, _ in known]
     rows += [
         ("best validation", _best),
-        ("unigram baseline", lambda one: fmt.loss(one.start.unigram_loss) if one.start else "-"),
-        ("tokens/s", lambda one: fmt.rate(rate(one, "tokens_per_second") or None)),
+        *(
+            (name, partial(_reference, metric=metric, name=name))
+            for metric, name in dict.fromkeys(mark for one in histories for mark in _marks(one))
+        ),
+        ("tokens/s", lambda one: fmt.rate(rate(one, "tokens_per_second") or None) if one.unit == "tokens" else "-"),
         ("samples/s", lambda one: fmt.rate(rate(one, "samples_per_second") or None)),
         ("MFU", lambda one: fmt.percent(one.end.mfu, 1) if one.end else "-"),
         ("memory", lambda one: fmt.size(one.step.memory_bytes) if one.step and one.step.memory_bytes else "-"),
@@ -205,7 +208,17 @@ def _metric(history: History, name: str) -> str:
     return shown(name, dict(metric_names(metrics(history))).get(name))
 
 
+def _marks(history: History) -> list[tuple[str, str]]:
+    marks = history.start.references if history.start else {}
+    return [(metric, name) for metric, named in marks.items() for name in named]
+
+
+def _reference(history: History, metric: str, name: str) -> str:
+    marks = history.start.references if history.start else {}
+    return fmt.loss(marks.get(metric, {}).get(name))
+
+
 def _best(history: History) -> str:
     if history.best is None:
         return "-"
-    return f"{fmt.loss(history.best.metrics['loss'])}\nstep {history.best.step:,}"
+    return f"{fmt.loss(history.best.metrics[history.objective[0]])}\nstep {history.best.step:,}"

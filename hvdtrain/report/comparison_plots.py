@@ -125,7 +125,7 @@ def _evaluated(history: History, key: str) -> Curve:
 
 def _throughput(runs: Sequence[RunSource]) -> tuple[str, Callable[[History], Curve]]:
     """Tokens where all have them: runs of different tasks have only samples in common."""
-    tokens = all(not run.history.curve or run.history.curve[-1].tokens_per_second for run in runs)
+    tokens = all(run.history.unit == "tokens" for run in runs)
     name, unit = ("tokens_per_second", "tokens/s") if tokens else ("samples_per_second", "samples/s")
     return unit, partial(_over_steps, name=name)
 

@@ -75,7 +75,16 @@ class Picture:
     together: int = 2
 
 
-Block: TypeAlias = Heading | Paragraph | Bullets | Code | Terms | Table | Picture
+@dataclass(frozen=True)
+class Photo:
+    """A PNG that a run left: `file` beside the report, its content for HTML (nothing where it is gone)."""
+
+    file: str
+    content: bytes
+    about: str
+
+
+Block: TypeAlias = Heading | Paragraph | Bullets | Code | Terms | Table | Picture | Photo
 
 
 def turn(table: Table) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from hvdtrain.report import format as fmt
-from hvdtrain.report.document import Block, Bullets, Code, Heading, Paragraph, Table, Terms, fitted
+from hvdtrain.report.document import Block, Bullets, Code, Heading, Paragraph, Photo, Table, Terms, fitted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,6 +44,8 @@ def _render(block: Block, width: int) -> Iterator[RenderableType]:
     elif isinstance(block, Terms):
         for term, meaning in block.items:
             yield _hanging("-", Text.assemble((fmt.clean(term), "bold"), f": {fmt.clean(meaning)}"))
+    elif isinstance(block, Photo):
+        yield Text(f"{fmt.clean(block.about)}: {fmt.clean(block.file)}", style="dim")
     elif isinstance(block, Table):
         for index, part in enumerate(fitted(block, width, _GAP)):
             if index:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import html
 from collections.abc import Iterable, Sequence
 from importlib import resources
 
 from hvdtrain.report import format as fmt
-from hvdtrain.report.document import Block, Bullets, Code, Heading, Paragraph, Picture, Table, Terms, turn
+from hvdtrain.report.document import Block, Bullets, Code, Heading, Paragraph, Photo, Picture, Table, Terms, turn
 
 # Nothing is fetched and nothing runs, also where a name in the report would have it so.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -47,6 +48,9 @@ def _render(block: Block) -> str:
     if isinstance(block, Picture):
         rows = (block.panels[at : at + block.together] for at in range(0, len(block.panels), block.together))
         return "\n".join(_panels(row, block.together) for row in rows)
+    if isinstance(block, Photo):
+        encoded = base64.b64encode(block.content).decode()
+        return f'<img class="photo" alt="{escape(block.about)}" src="data:image/png;base64,{encoded}">'
     return _table(turn(block) if block.turned else block)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hvdtrain.report import format as fmt
-from hvdtrain.report.document import Block, Bullets, Code, Heading, Paragraph, Picture, Table, Terms, turn
+from hvdtrain.report.document import Block, Bullets, Code, Heading, Paragraph, Photo, Picture, Table, Terms, turn
 
 
 def markdown(blocks: Iterable[Block]) -> str:
@@ -35,6 +35,8 @@ def _render(block: Block) -> str:
         return "\n".join(f"    {line}" for line in fmt.clean(block.text).strip("\n").split("\n"))
     if isinstance(block, Picture):
         return f"![curves of this report]({block.file})"
+    if isinstance(block, Photo):
+        return f"![{escape(block.about)}]({block.file})"
     return _table(turn(block) if block.turned else block)
 
 

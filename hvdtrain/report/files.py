@@ -95,6 +95,8 @@ class FileReporter:
             os.write(self._metrics, b"\n")  # A killed run tore its last line: it must not spoil the next one.
 
     def _write_sample(self, record: SampleRecord) -> None:
+        if not record.prompt + record.text:
+            return
         directory = self._dir / "samples"
         directory.mkdir(exist_ok=True)
         write_whole(directory / f"step-{record.step}.txt", record.prompt + record.text + "\n")

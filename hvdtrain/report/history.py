@@ -58,6 +58,16 @@ class History:
         """Nothing is held."""
 
     @property
+    def objective(self) -> tuple[str, str]:
+        """The metric by which evaluations are compared, and whether its "min" or "max" is best."""
+        return self.start.objective if self.start else ("loss", "min")
+
+    @property
+    def unit(self) -> str:
+        """What is counted: "tokens" or "samples"."""
+        return self.start.unit if self.start else "tokens"
+
+    @property
     def losses(self) -> list[float]:
         """The losses of the curve."""
         return [record.loss for record in self.curve]
@@ -99,14 +109,38 @@ class History:
     def _add_eval(self, record: EvalRecord) -> None:
         self.eval = record
         self.evals.append(record)
-        value = record.metrics.get("loss")
-        best = self.best.metrics.get("loss") if self.best else None
-        if value is not None and value == value and (best is None or value < best):
+        name, mode = self.objective
+        value = record.metrics.get(name)
+        best = self.best.metrics.get(name) if self.best else None
+        if value is None or value != value:
+            return
+        if best is None or (value < best if mode == "min" else value > best):
             self.best = record
 
 
+_NAMES = {
+    "loss": "loss",
+    "perplexity": "perplexity",
+    "bits_per_byte": "bits/byte",
+    "bits_per_character": "bits/character",
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "macro_f1": "macro F1",
+    "auc": "AUC",
+    "r2": "R2",
+    "mse": "MSE",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+}
+
+
+def ordered(metrics: Mapping[str, float]) -> list[str]:
+    """Return the metrics' keys, the well-known first."""
+    return [key for key in _NAMES if key in metrics] + [key for key in metrics if key not in _NAMES]
+
+
 def metric_names(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Return metrics with the names that people use, the well-known first."""
-    known = {"loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits/byte"}
-    ordered = [name for name in known if name in metrics] + [name for name in metrics if name not in known]
-    return [(known.get(name, name.replace("_", " ")), metrics[name]) for name in ordered]
+    """Return metrics with the names that people use, in the order of `ordered`."""
+    return [(_NAMES.get(key, key.replace("_", " ")), metrics[key]) for key in ordered(metrics)]

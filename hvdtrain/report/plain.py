@@ -57,7 +57,7 @@ class PlainReporter:
     def _write_step(self, record: StepRecord) -> None:
         if self._lines_since_header >= _HEADER_EVERY:
             self._lines_since_header = 0
-            self._write(_row(_COLUMNS))
+            self._write(_row(tuple(f"{self._history.unit}/s" if name == "tokens/s" else name for name in _COLUMNS)))
         self._lines_since_header += 1
         self._write(_row(_cells(record, self._history)))
 
@@ -76,10 +76,10 @@ def start_lines(record: StartRecord) -> list[str]:
     threads = fmt.plural(record.threads_per_worker, "thread")
     reason = f" ({record.precision_reason})" if record.precision_reason else ""
     engine = f"; engine: {fmt.engine(record.engine)}" if record.engine else ""
+    targets = f"{record.train_targets:,} {record.unit} to train on, {record.val_targets:,} to validate"
     lines = [
         f"{record.name}: {workers}{where}, {record.device}, {threads} a worker, {record.precision}{reason}",
-        f"  model: {fmt.quantity(record.parameters)} parameters; data: {record.train_tokens:,} tokens to train on, "
-        f"{record.val_tokens:,} to validate",
+        f"  model: {fmt.quantity(record.parameters)} parameters; data: {targets}",
         f"  batch: {record.global_batch_size} = {record.micro_batch_size} x {workers}"
         f" x {record.gradient_accumulation_steps} accumulated; {fmt.plural(record.total_steps, 'step')}",
         f"  learning rate: {record.learning_rate_rule or format(record.learning_rate, 'g')}",
@@ -116,7 +116,7 @@ def _happening(record: Record) -> list[str]:
         took = f"{record.samples:,} samples in {fmt.seconds(record.seconds)}"
         return [f"validation at step {record.step}: {values} ({took})"]
     if isinstance(record, SampleRecord):
-        text = fmt.excerpt(record.prompt + record.text)
+        text = fmt.excerpt(record.prompt + record.text) or f"{record.image}"
         return [f"sample at step {record.step}:", *(f"  | {line}" for line in text.split("\n"))]
     if isinstance(record, CheckpointRecord):
         took = f"{fmt.size(record.bytes)} in {fmt.seconds(record.seconds)}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from hvdtrain.metrics.records import EvalRecord
 from hvdtrain.report import format as fmt
-from hvdtrain.report.document import Block, Bullets, Code, Heading, Paragraph, Picture, Table
+from hvdtrain.report.document import Block, Bullets, Code, Heading, Paragraph, Photo, Picture, Table
 from hvdtrain.report.history import History, metric_names
 from hvdtrain.report.summary import Section, sections
 
@@ -28,8 +29,19 @@ def run_document(
     if history.evals:
         blocks += [Heading("Evaluations"), evaluations(history.evals, most_evals)]
     if history.sample:
-        text = fmt.clean(history.sample.prompt + history.sample.text).strip("\n")
-        blocks += [Heading(f"Sample at step {history.sample.step:,}"), Code(text)]
+        blocks += [Heading(f"Sample at step {history.sample.step:,}"), *_sample(history)]
+    return blocks
+
+
+def _sample(history: History) -> list[Block]:
+    sample = history.sample
+    assert sample is not None
+    text = fmt.clean(sample.prompt + sample.text).strip("\n")
+    blocks: list[Block] = [Code(text)] if text else []
+    if sample.image:
+        path = Path(history.start.output_dir if history.start else "", sample.image)
+        content = path.read_bytes() if path.is_file() else b""
+        blocks.append(Photo(sample.image, content, f"made at step {sample.step:,}"))
     return blocks
 
 

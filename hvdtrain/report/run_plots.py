@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from hvdtrain.metrics.records import PHASES, StepRecord
 from hvdtrain.report import drawing
+from hvdtrain.report import format as fmt
 from hvdtrain.report.drawing import PHASE_COLOURS, Panel
-from hvdtrain.report.history import History
+from hvdtrain.report.history import History, metric_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
 
 def run_panels(history: History) -> list[Panel]:
     """Return the panels that show a run: loss, throughput, learning rate, the step's parts over the run."""
+    name = history.objective[0]
+    objective = Panel(f"{name} over the steps, validation", lambda axes: draw_objective(axes, history), wide=True)
     return [
+        *([objective] if name != "loss" and any(name in one.metrics for one in history.evals) else []),
         Panel("loss over the steps, training and validation", lambda axes: draw_loss(axes, history), wide=True),
         Panel("throughput of all workers over the steps", lambda axes: draw_throughput(axes, history)),
         Panel("learning rate over the steps", lambda axes: draw_learning_rate(axes, history)),
@@ -32,10 +37,10 @@ def run_figure(history: History) -> Figure:
 
 
 def draw_loss(axes: Axes, history: History) -> None:
-    """Draw the training loss, the validation loss and the unigram baseline, in nats."""
+    """Draw the training loss, the validation loss, and the marks that it is held against."""
     steps = drawing.thin(history.curve)
     evals = drawing.thin([one for one in history.evals if "loss" in one.metrics])
-    unigram = history.start.unigram_loss if history.start else None
+    marks = history.start.references.get("loss", {}) if history.start else {}
     if not steps and not evals:
         return drawing.empty(axes, "no step was logged")
     if steps:
@@ -43,15 +48,42 @@ def draw_loss(axes: Axes, history: History) -> None:
         axes.plot(*_points(steps, "loss"), color=drawing.MAIN, label="training", marker=marker)
     if evals:
         at, losses = [one.step for one in evals], [one.metrics["loss"] for one in evals]
-        marks = "o" if len(evals) <= 60 else None
-        axes.plot(at, losses, color=drawing.SECOND, marker=marks, markersize=5, linestyle="dashed", label="validation")
-    if unigram is not None:
-        axes.axhline(unigram, color=drawing.MUTED, linestyle="dotted", label=f"unigram baseline {unigram:.2f}")
+        dots = "o" if len(evals) <= 60 else None
+        axes.plot(at, losses, color=drawing.SECOND, marker=dots, markersize=5, linestyle="dashed", label="validation")
+    _draw_marks(axes, marks, "{:.2f}".format)
     axes.set_title("Loss")
-    axes.set_ylabel("loss (nats a token)" if unigram is not None else "loss")
+    unit = history.start.loss_unit if history.start else ""
+    axes.set_ylabel(f"loss ({unit})" if unit else "loss")
     _over_steps(axes)
     drawing.legend(axes, loc="upper right")
     return None
+
+
+def draw_objective(axes: Axes, history: History) -> None:
+    """Draw the metric that checkpoints are chosen by, its best value, and the marks that it is held against."""
+    key, mode = history.objective
+    evals = drawing.thin([one for one in history.evals if math.isfinite(one.metrics.get(key, math.nan))])
+    if not evals:
+        return drawing.empty(axes, "nothing was evaluated")
+    [(name, _)] = metric_names({key: 0.0})
+    at, values = [one.step for one in evals], [one.metrics[key] for one in evals]
+    dots = "o" if len(evals) <= 60 else None
+    axes.plot(at, values, color=drawing.SECOND, marker=dots, markersize=5, label="validation")
+    best = (max if mode == "max" else min)(evals, key=lambda one: one.metrics[key])
+    axes.plot([best.step], [best.metrics[key]], color=drawing.THIRD, marker="D", linestyle="none",
+              label=f"best {fmt.metric(best.metrics[key])} at step {best.step:,}")  # fmt: skip
+    _draw_marks(axes, history.start.references.get(key, {}) if history.start else {}, fmt.metric)
+    axes.set_title(f"Validation: {name}")
+    axes.set_ylabel(name)
+    _over_steps(axes)
+    drawing.legend(axes, loc="best")
+    return None
+
+
+def _draw_marks(axes: Axes, marks: Mapping[str, float], shown: Callable[[float], str]) -> None:
+    styles = cycle(("dotted", "dashdot", (0, (1, 4)), (0, (6, 3))))
+    for (what, mark), style in zip(marks.items(), styles, strict=False):
+        axes.axhline(mark, color=drawing.MUTED, linestyle=style, label=f"{drawing.label(what)} {shown(mark)}")
 
 
 def draw_throughput(axes: Axes, history: History) -> None:
@@ -59,7 +91,7 @@ def draw_throughput(axes: Axes, history: History) -> None:
     steps = drawing.thin(history.curve)
     if not steps:
         return drawing.empty(axes, "no step was logged")
-    tokens = any(step.tokens_per_second for step in steps)
+    tokens = history.unit == "tokens" and any(step.tokens_per_second for step in steps)
     name, unit = ("tokens_per_second", "tokens/s") if tokens else ("samples_per_second", "samples/s")
     axes.plot(*_points(steps, name), color=drawing.MAIN, label="each window", marker="o" if len(steps) == 1 else None)
     if history.end and (overall := getattr(history.end, name)):

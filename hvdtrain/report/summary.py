@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hvdtrain.metrics.records import PHASES, EndRecord, StartRecord
 from hvdtrain.report import format as fmt
-from hvdtrain.report.history import History, metric_names
+from hvdtrain.report.history import History, metric_names, ordered
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 REASONS = {
     "finished": "finished",
+    "converged": "stopped early: evaluations no longer improved",
     "stopped": "stopped on request, with a checkpoint",
     "failed": "failed",
 }
@@ -47,7 +48,7 @@ def sections(history: History) -> list[Section]:
     made = [
         Section("Result", tuple(_result(history))),
         Section("Loss", tuple(_losses(history))),
-        Section("Throughput", tuple(_throughput(end))),
+        Section("Throughput", tuple(_throughput(end, history.unit))),
         Section(
             "Where a step's time goes (communication: what is not hidden behind backward)",
             tuple(_step_time(_seconds(history))),
@@ -69,7 +70,8 @@ def _result(history: History) -> list[Fact]:
     )
     last = end or history.step
     if last:
-        facts.append(Fact("trained on", f"{last.tokens:,} tokens", f"{last.samples:,} samples"))
+        seen = Fact("trained on", f"{last.tokens:,} tokens", f"{last.samples:,} samples")
+        facts.append(seen if history.unit == "tokens" else Fact("trained on", f"{last.samples:,} samples"))
         facts.append(Fact("time", fmt.duration(last.elapsed), "evaluation and checkpoints included"))
     return facts
 
@@ -78,48 +80,55 @@ def _losses(history: History) -> list[Fact]:
     facts = []
     train = history.end.train_loss if history.end else history.step.loss if history.step else None
     if train is not None:
-        facts.append(Fact("training", fmt.loss(train), "mean of the last window, nats a token"))
+        unit = f", {_loss_unit(history)}" if _loss_unit(history) else ""
+        facts.append(Fact("training", fmt.loss(train), f"mean of the last window{unit}"))
+        phases = history.step.losses if history.step else {}
+        facts += [Fact(f"  {name}", fmt.loss(value)) for name, value in phases.items()]
     metrics: Mapping[str, float] = (history.end.metrics if history.end else {}) or (
         history.eval.metrics if history.eval else {}
     )
-    for name, value in metric_names(metrics):
-        shown = fmt.loss(value) if name == "loss" else fmt.metric(value)
-        facts.append(Fact("validation" if name == "loss" else name, shown, _metric_note(name, history)))
-    unigram = history.start.unigram_loss if history.start else None
-    if unigram is not None:
-        facts.append(Fact("unigram baseline", fmt.loss(unigram), _below_unigram(metrics.get("loss"), unigram)))
+    for (name, value), key in zip(metric_names(metrics), ordered(metrics), strict=True):
+        shown = fmt.loss(value) if key == "loss" else fmt.metric(value)
+        facts.append(Fact("validation" if key == "loss" else name, shown, _metric_note(key, history)))
+    marks = history.start.references if history.start else {}
+    for metric, references in marks.items():
+        facts += [_reference(metric, name, mark, metrics.get(metric)) for name, mark in references.items()]
     return facts
 
 
 def _metric_note(name: str, history: History) -> str:
-    if name != "loss" or history.best is None or history.eval is None:
+    objective = history.objective[0]
+    if name not in ("loss", objective) or history.eval is None:
         return ""
-    at = f"nats a token, at step {history.eval.step:,}"
-    if history.best.step == history.eval.step:
+    unit = f"{_loss_unit(history)}, " if name == "loss" and _loss_unit(history) else ""
+    at = f"{unit}at step {history.eval.step:,}"
+    if name != objective or history.best is None or history.best.step == history.eval.step:
         return at
-    return f"{at}; best {fmt.loss(history.best.metrics['loss'])} at step {history.best.step:,}"
+    return f"{at}; best {fmt.loss(history.best.metrics[name])} at step {history.best.step:,}"
 
 
-def _below_unigram(loss: float | None, unigram: float) -> str:
-    if loss is None or not math.isfinite(loss):
-        return "what token frequencies alone reach"
-    side = "below" if loss <= unigram else "ABOVE"
-    return f"what token frequencies alone reach; validation is {abs(unigram - loss):.2f} {side} it"
+def _loss_unit(history: History) -> str:
+    return history.start.loss_unit if history.start else ""
 
 
-def _throughput(end: EndRecord | None) -> list[Fact]:
+def _reference(metric: str, name: str, mark: float, value: float | None) -> Fact:
+    """Say where validation stands beside a mark; a loss is one that is named so, and is better below."""
+    shown = dict(metric_names({metric: mark}))
+    what = "loss" if metric == "loss" else next(iter(shown))
+    if value is None or not math.isfinite(value):
+        return Fact(name, fmt.loss(mark), what)
+    side = "below" if value <= mark else "above"
+    return Fact(name, fmt.loss(mark), f"{what}; validation is {fmt.metric(abs(mark - value))} {side} it")
+
+
+def _throughput(end: EndRecord | None, unit: str) -> list[Fact]:
     if end is None or not end.tokens_per_second:
         return []
     workers = max(1, end.world_size)
-    facts = [
-        Fact(
-            "all workers",
-            f"{fmt.rate(end.tokens_per_second)} tokens/s",
-            f"{fmt.rate(end.samples_per_second)} samples/s",
-        )
-    ]
+    samples = f"{fmt.rate(end.samples_per_second)} samples/s" if unit == "tokens" else ""
+    facts = [Fact("all workers", f"{fmt.rate(end.tokens_per_second)} {unit}/s", samples)]
     if workers > 1:
-        facts.append(Fact("a worker", f"{fmt.rate(end.tokens_per_second / workers)} tokens/s", f"{workers} workers"))
+        facts.append(Fact("a worker", f"{fmt.rate(end.tokens_per_second / workers)} {unit}/s", f"{workers} workers"))
     return facts
 
 
@@ -176,6 +185,8 @@ def _communication(end: EndRecord | None, start: StartRecord | None) -> list[Fac
 
 def _files(history: History) -> list[Fact]:
     facts = [Fact("run directory", history.start.output_dir)] if history.start else []
+    if history.end and history.end.best and history.end.best != history.end.checkpoint:
+        facts.append(Fact("best checkpoint", history.end.best))
     checkpoint = (history.end.checkpoint if history.end else None) or (
         history.checkpoint.path if history.checkpoint else None
     )

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from hvdtrain import registry
-from hvdtrain.data.loader import Loader
-from hvdtrain.data.prepare import PreparedData, prepare
+from hvdtrain.data.loader import make_loader
+from hvdtrain.data.prepare import prepare
+from hvdtrain.data.prepared import PreparedData
 from hvdtrain.errors import DataError, RecipeError, SetupError
-from hvdtrain.models._spec import DataSpec
 from hvdtrain.recipe.batching import BatchPlan, plan_batch, total_steps
 from hvdtrain.sync import wrap
-from hvdtrain.tasks._task import Task
 from hvdtrain.tasks._task import build as build_task
 from hvdtrain.train import device as devices
 from hvdtrain.train import optimizers, precision
+from hvdtrain.train.flops import flops_per_target
 from hvdtrain.train.loop import Loop, PhaseRun
 from hvdtrain.train.schedules import Schedule, scale_to_batch
 from hvdtrain.train.state import model_tensors
@@ -26,7 +27,11 @@ from hvdtrain.train.timing import Stopwatch
 from hvdtrain.world import together
 
 if TYPE_CHECKING:
+    from hvdtrain.data.encoders import Encoder
+    from hvdtrain.data.loader import Loader
+    from hvdtrain.models._spec import DataSpec
     from hvdtrain.recipe import Recipe
+    from hvdtrain.tasks._task import Batch, Task
     from hvdtrain.train.interrupt import Interrupt
     from hvdtrain.world import World
 
@@ -58,16 +63,23 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
     batch = together(world, lambda: plan_batch(config, world.size))
     number_format = together(world, lambda: precision.choose(config.precision, device))
     data = data or _prepared_alike(recipe, world)
-    task = build_task(recipe.task, data)
-    model = build_model(recipe, DataSpec(data.tokenizer.vocab_size, data.train.max_seq_len), device)
+    task = together(world, lambda: make_task(recipe, data.encoder, device))
+    model = together(world, lambda: build_model(recipe, task.spec, device))
+    flops = flops_per_target(model, task, data.train, device)
+    if config.sync_batchnorm and world.size > 1:
+        from hvdtrain.sync._batchnorm import convert
+
+        model = convert(model, world)
     world.broadcast_(model_tensors(model))
-    steps = total_steps(config, batch, samples_an_epoch=len(data.train), targets_per_sample=task.targets_per_sample)
+    loader = together(world, lambda: _loader(recipe, data, task, model, batch, world, device))
+    steps = loader.total_steps or total_steps(config, batch, targets_per_sample=task.targets_per_sample)
     loop = Loop(
         world=world,
         model=model,
         task=task,
+        encoder=data.encoder,
         phases=_phase_runs(recipe, model, task, batch.passes, world.size),
-        loader=_loader(recipe, data, batch, world),
+        loader=loader,
         precision=number_format,
         schedule=together(world, lambda: make_schedule(recipe, batch.global_batch_size, steps)),
         stopwatch=Stopwatch(device),
@@ -78,10 +90,26 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
         global_batch_size=batch.global_batch_size,
         max_grad_norm=config.max_grad_norm,
         total_steps=steps,
+        empty_batch=_empty_batch(data, task) if config.sync_batchnorm and world.size > 1 else None,
     )
     parameters = sum(p.numel() for p in model.parameters())
-    flops = float(model.flops_per_token(data.train.max_seq_len))  # type: ignore[operator]
     return Assembly(recipe, loop, data, batch, threads, parameters, flops)
+
+
+def make_task(recipe: Recipe, encoder: Encoder, device: torch.device) -> Task:
+    """Build the recipe's task, with the trained model that it measures with, if any.
+
+    Raises:
+        UserError: the data is not what the task reads, or that other model is not there.
+    """
+    task = build_task(recipe.task, encoder)
+    if task.wants_model is not None:
+        from hvdtrain.train.opening import open_trained
+
+        other = open_trained(task.wants_model)
+        task.attach(other.model.to(device), other.encoder)
+    task.to(device)
+    return task
 
 
 def build_model(recipe: Recipe, spec: DataSpec, device: torch.device) -> torch.nn.Module:
@@ -112,7 +140,8 @@ def make_schedule(recipe: Recipe, global_batch_size: int, steps: int) -> Schedul
 
 def _prepared_alike(recipe: Recipe, world: World) -> PreparedData:
     """Prepare the data on each host, and make sure that all hosts have the same."""
-    data = together(world, lambda: prepare(recipe.data, recipe.tokenizer, recipe.seed))
+    form: str = getattr(recipe.task, "data_form", "examples")
+    data = together(world, lambda: prepare(recipe.data, recipe.tokenizer, recipe.seed, form))
     prints: Mapping[int, str] = dict(enumerate(world.gather(data.fingerprint)))
     different = [rank for rank, fingerprint in prints.items() if fingerprint != prints[0]]
     if different:
@@ -138,17 +167,37 @@ def _phase_runs(recipe: Recipe, model: torch.nn.Module, task: Task, passes: int,
     return runs
 
 
-def _loader(recipe: Recipe, data: PreparedData, batch: BatchPlan, world: World) -> Loader:
-    """Only `epochs` ends the samples; steps and tokens are counted in whole batches."""
-    epochs = recipe.train.epochs
+def _loader(
+    recipe: Recipe,
+    data: PreparedData,
+    task: Task,
+    model: torch.nn.Module,
+    batch: BatchPlan,
+    world: World,
+    device: torch.device,
+) -> Loader:
+    sizes = {"global_batch_size": batch.global_batch_size, "micro_batch_size": batch.micro_batch_size}
+    own: Loader | None = task.loader(
+        data=data, model=model, world=world, device=device, seed=recipe.seed, epochs=recipe.train.epochs, **sizes
+    )
+    if own is not None:
+        return own
     partition: registry.RegisteredConfig = recipe.data.partition  # type: ignore[attr-defined]
-    return Loader(
+    return make_loader(
         data.train,
         partition,
         seed=recipe.seed,
-        global_batch_size=batch.global_batch_size,
-        micro_batch_size=batch.micro_batch_size,
         rank=world.rank,
         size=world.size,
-        total_samples=None if epochs is None else epochs * len(data.train),
+        epochs=recipe.train.epochs,
+        numbered=task.numbered,
+        **sizes,
     )
+
+
+def _empty_batch(data: PreparedData, task: Task) -> Callable[[], Batch]:
+    def make() -> Batch:
+        batch = data.train.batch(np.empty(0, dtype=np.int64))
+        return batch | ({"number": torch.empty(0, dtype=torch.int64)} if task.numbered else {})
+
+    return make

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -24,10 +24,11 @@ from safetensors.torch import load_file, save_file
 from hvdtrain.errors import CheckpointError, RunError
 from hvdtrain.metrics.records import CheckpointRecord
 
-FORMAT = 1
+FORMAT = 2
 _NAME = re.compile(r"step-(\d+)")
 _MANIFEST = "manifest.json"
-_FILES = {"model.safetensors", "optimizer.safetensors", "state.json", "recipe.yaml", "tokenizer.json"}
+_FILES = {"model.safetensors", "optimizer.safetensors", "state.json", "recipe.yaml"}
+_BEST = "best.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,12 @@ class Checkpoints:
     """The checkpoints of one run; the worker that reports has it, the others have `NoCheckpoints`."""
 
     def __init__(
-        self, directory: Path, *, recipe: str, save_tokenizer: Callable[[Path], None], keep_last: int | None
+        self,
+        directory: Path,
+        *,
+        recipe: str,
+        save_tokenizer: Callable[[Path], None] | None,
+        keep_last: int | None,
     ) -> None:
         self._directory = directory
         self._recipe = recipe
@@ -63,8 +69,15 @@ class Checkpoints:
         except OSError as error:
             raise RunError(f"can't set a later checkpoint in {self._directory} aside: {error}") from error
 
-    def save(self, snapshot: Snapshot) -> CheckpointRecord:
-        """Write a snapshot as `step-N`, N being its step, and remove what `keep_last` says.
+    @property
+    def best(self) -> str | None:
+        """The path of the checkpoint of the best evaluation so far, if it was kept."""
+        path = best(self._directory)
+        return None if path is None else str(path)
+
+    def save(self, snapshot: Snapshot, best: Mapping[str, Any] | None = None) -> CheckpointRecord:
+        """Write a snapshot as `step-N`, N being its step, and remove what `keep_last` says; `best` are facts of the
+        evaluation that makes it the best so far.
 
         Raises:
             RunError: it can't be written; checkpoints that were there before are untouched.
@@ -82,6 +95,8 @@ class Checkpoints:
         except (OSError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise RunError(f"can't write checkpoint {final}: {error}; older checkpoints are untouched") from error
+        if best is not None:
+            self._mark_best(final.name, best)
         self._prune()
         return CheckpointRecord(
             step=snapshot.state["step"], path=str(final), bytes=size, seconds=time.perf_counter() - began
@@ -92,7 +107,8 @@ class Checkpoints:
         save_file({name: t.contiguous() for name, t in snapshot.optimizer.items()}, directory / "optimizer.safetensors")
         (directory / "state.json").write_text(json.dumps(snapshot.state, indent=1) + "\n")
         (directory / "recipe.yaml").write_text(self._recipe)
-        self._save_tokenizer(directory / "tokenizer.json")
+        if self._save_tokenizer is not None:
+            self._save_tokenizer(directory / "tokenizer.json")
         files = {path.name: _sha256(path) for path in sorted(directory.iterdir())}
         manifest = {"format": FORMAT, "files": files}
         (directory / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
@@ -101,19 +117,29 @@ class Checkpoints:
         _sync(directory)
         return sum(path.stat().st_size for path in directory.iterdir())
 
+    def _mark_best(self, name: str, facts: Mapping[str, Any]) -> None:
+        partial = self._directory / f".{_BEST}.partial"
+        partial.write_text(json.dumps({"checkpoint": name, **facts}, indent=1) + "\n")
+        _sync(partial)
+        partial.replace(self._directory / _BEST)
+
     def _prune(self) -> None:
         if self._keep_last is not None:
+            kept = best(self._directory)
             for _, path in found(self._directory)[self._keep_last :]:
-                shutil.rmtree(path, ignore_errors=True)
+                if path != kept:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 class NoCheckpoints:
     """The peer of `Checkpoints` on workers that don't write."""
 
+    best = None
+
     def begin(self, step: int) -> None:
         return None
 
-    def save(self, snapshot: Snapshot) -> None:
+    def save(self, snapshot: Snapshot, best: Mapping[str, Any] | None = None) -> None:
         return None
 
 
@@ -123,6 +149,16 @@ def found(directory: Path) -> list[tuple[int, Path]]:
         return []
     matches = ((_NAME.fullmatch(path.name), path) for path in directory.iterdir() if path.is_dir())
     return sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
+
+
+def best(directory: Path) -> Path | None:
+    """Return the checkpoint of the best evaluation in a directory of checkpoints, None where none is marked so."""
+    try:
+        name = json.loads((directory / _BEST).read_text())["checkpoint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    path = directory / str(name)
+    return path if _NAME.fullmatch(path.name) and path.is_dir() else None
 
 
 def newest(directory: Path) -> tuple[Path | None, list[str]]:
@@ -178,8 +214,8 @@ def read(path: Path) -> Snapshot:
     return Snapshot(model, optimizer, _json(path / "state.json"))
 
 
-def locate(path: Path) -> Path:
-    """Return the checkpoint that a path means: itself, or the newest whole one of a run directory.
+def locate(path: Path, prefer: Literal["newest", "best"] = "newest") -> Path:
+    """Return the checkpoint that a path means: itself, or of a run directory the newest whole one, or its best.
 
     Raises:
         CheckpointError: there is none.
@@ -187,9 +223,12 @@ def locate(path: Path) -> Path:
     if (path / _MANIFEST).is_file():
         return path
     for directory in (path / "checkpoints", path):
-        best, problems = newest(directory)
-        if best is not None:
-            return best
+        marked = best(directory) if prefer == "best" else None
+        if marked is not None:
+            return marked
+        latest, problems = newest(directory)
+        if latest is not None:
+            return latest
         if problems:
             raise CheckpointError(f"no whole checkpoint in {directory}:\n" + "\n".join(problems))
     what = "holds no checkpoint" if path.exists() else "does not exist"

@@ -54,6 +54,24 @@ def set_threads(wanted: Literal["auto"] | int, world: World) -> int:
     return threads
 
 
+def crowding(threads: int, world: World) -> tuple[str, ...]:
+    """Return a note for each host whose workers have more threads than it has cores, so that they take turns."""
+    everyone: list[tuple[str, list[int], int]] = world.gather(
+        [socket.gethostname(), sorted(os.sched_getaffinity(0)), threads]
+    )
+    notes = []
+    for host in dict.fromkeys(name for name, _, _ in everyone):
+        here = [(cores, count) for name, cores, count in everyone if name == host]
+        cores = usable_cores(bound=len({core for own, _ in here for core in own}))
+        wanted = sum(count for _, count in here)
+        if wanted > cores and len(here) > 1:
+            notes.append(
+                f"{len(here)} workers with {wanted} threads take turns on {cores} cores of {host}: how long a step "
+                "takes says nothing of workers with cores of their own"
+            )
+    return tuple(notes)
+
+
 def memory_bytes(device: torch.device) -> int:
     """Return the memory in use: the peak of the device's on a GPU, else the resident set of this process."""
     if device.type == "cuda":

@@ -6,18 +6,21 @@ gives the gradient of that mean, also where workers hold different numbers of ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 
 from hvdtrain.errors import NonFiniteError
+from hvdtrain.sync._batchnorm import unsynchronised
 from hvdtrain.train.precision import Precision
 from hvdtrain.train.schedules import Schedule
 from hvdtrain.train.timing import Stopwatch
 
 if TYPE_CHECKING:
+    from hvdtrain.data.encoders import Encoder
     from hvdtrain.data.loader import Loader
     from hvdtrain.sync._strategy import Strategy
     from hvdtrain.tasks._task import Batch, Phase, Task
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Update:
-    """What one update did. `loss` is the mean over the valid targets of the global batch, of the last phase; `stop`
-    says that some worker was asked to stop."""
+    """What one update did. `loss` is the mean over the valid targets of the global batch, of the last phase, and
+    `losses` that of each phase; `stop` says that some worker was asked to stop."""
 
     step: int
     loss: float
@@ -37,6 +40,7 @@ class Update:
     samples: int
     targets: int
     stop: bool
+    losses: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,13 @@ class PhaseRun:
 @dataclass
 class Loop:
     """Everything that an update needs. `passes` is the number of micro batches a worker runs for one update;
-    `step` counts the updates done."""
+    `step` counts the updates done. `empty_batch` is there where a pass without samples must go through the model
+    nevertheless, because its layers take part in collectives."""
 
     world: World
     model: torch.nn.Module
     task: Task
+    encoder: Encoder
     phases: Sequence[PhaseRun]
     loader: Loader
     precision: Precision
@@ -68,6 +74,7 @@ class Loop:
     global_batch_size: int
     max_grad_norm: float | None
     total_steps: int
+    empty_batch: Callable[[], Batch] | None = None
     step: int = 0
 
     def updates(self) -> Iterator[Update]:
@@ -96,20 +103,22 @@ class Loop:
         lr = self.schedule(self.step)
         batches = next(self.loader)
         self.stopwatch.mark("data")
-        totals, norms = torch.zeros(_Totals.WIDTH, dtype=torch.float64), []
+        totals, norms, losses = torch.zeros(_Totals.WIDTH, dtype=torch.float64), [], {}
         for run in self.phases:
-            pending = self._backward(run, batches)
+            with _training_only(run, self.phases):
+                pending = self._backward(run, batches)
             run.strategy.synchronize()
             totals = pending.wait().cpu()
             self.stopwatch.mark("wait")
             norms.append(self._apply(run, lr, batches, totals))
+            losses[run.phase.name] = float(totals[_Totals.LOSS] / totals[_Totals.TARGETS].clamp(min=1))
             self.stopwatch.mark("optimizer")
         self.step += 1
         # Workers that are not coupled see their own flag only; they agree where they log.
         stop = self.phases[-1].strategy.coupled and bool(totals[_Totals.STOP])
-        loss = float(totals[_Totals.LOSS] / totals[_Totals.TARGETS].clamp(min=1))
+        loss = losses[self.phases[-1].phase.name]
         samples, targets = int(totals[_Totals.SAMPLES]), int(totals[_Totals.TARGETS])
-        return Update(self.step, loss, lr, max(norms), samples, targets, stop)
+        return Update(self.step, loss, lr, max(norms), samples, targets, stop, losses)
 
     def _backward(self, run: PhaseRun, batches: Sequence[Batch]) -> Pending:
         """Run forward and backward over this worker's micro batches; return the sums over workers, still under way."""
@@ -132,8 +141,17 @@ class Loop:
             torch.autograd.backward(self.precision.scale(loss * factor))
             self.stopwatch.mark("backward")
         for _ in range(self.passes - len(batches)):
-            _idle_pass(run.parameters)
+            self._idle_pass(run)
         return pending or self._share(run, mine)
+
+    def _idle_pass(self, run: PhaseRun) -> None:
+        """Run a backward pass that adds nothing: the engine counts passes, and all workers must do the same number."""
+        nothing = torch.stack([p.sum() for p in run.parameters]).sum() * 0.0
+        if self.empty_batch is not None:
+            empty = {name: tensor.to(self.device) for name, tensor in self.empty_batch().items()}
+            with self.precision.autocast():
+                nothing = nothing + run.phase.loss(self.model, empty) * 0.0
+        torch.autograd.backward(nothing)
 
     def _share(self, run: PhaseRun, mine: torch.Tensor) -> Pending:
         """Begin to sum the totals over workers, beside the gradients, so that knowing them costs no wait of its own."""
@@ -159,7 +177,7 @@ class Loop:
         if self.max_grad_norm is not None and norm + 1e-6 > self.max_grad_norm:
             torch.nn.utils.clip_grads_with_norm_(run.parameters, self.max_grad_norm, norm)
         for group in optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * run.phase.lr_factor
         run.strategy.step(self.precision.scaler)
         self.precision.updated()
         run.strategy.zero_grad()
@@ -179,16 +197,17 @@ class Loop:
         was.
         """
         seed_step(self.seed, self.step, self.world.rank)
-        for batch in batches:
-            with self.precision.autocast():
-                loss = run.phase.loss(self.model, {name: tensor.to(self.device) for name, tensor in batch.items()})
-            if not loss.isfinite():
-                return "loss"
-            gradients: tuple[torch.Tensor | None, ...] = torch.autograd.grad(
-                loss, list(run.parameters), allow_unused=True
-            )
-            if not all(bool(g.isfinite().all()) for g in gradients if g is not None):
-                return "gradient"
+        with unsynchronised(self.model):
+            for batch in batches:
+                with self.precision.autocast():
+                    loss = run.phase.loss(self.model, {name: tensor.to(self.device) for name, tensor in batch.items()})
+                if not loss.isfinite():
+                    return "loss"
+                gradients: tuple[torch.Tensor | None, ...] = torch.autograd.grad(
+                    loss, list(run.parameters), allow_unused=True
+                )
+                if not all(bool(g.isfinite().all()) for g in gradients if g is not None):
+                    return "gradient"
         return ""
 
 
@@ -204,6 +223,14 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(((seed * 1_000_003 + step) * 1_000_003 + rank) % 2**63)
 
 
-def _idle_pass(parameters: Sequence[torch.nn.Parameter]) -> None:
-    """Run a backward pass that adds nothing: the engine counts passes, and all workers must do the same number."""
-    torch.autograd.backward(torch.stack([p.sum() for p in parameters]).sum() * 0.0)
+@contextmanager
+def _training_only(run: PhaseRun, phases: Sequence[PhaseRun]) -> Iterator[None]:
+    """Let only a phase's own parameters have gradients: those of the others would count as theirs, and be reduced."""
+    others = [p for other in phases if other is not run for p in other.parameters]
+    for p in others:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in others:
+            p.requires_grad_(True)

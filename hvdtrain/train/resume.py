@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ class Origin:
     world_size: int | None
     counts: Counts
     notes: tuple[str, ...]
+    objective: Mapping[str, Any] = field(default_factory=dict)
 
 
 def resume(assembly: Assembly, world: World, wanted: str) -> Origin:
@@ -47,7 +48,8 @@ def resume(assembly: Assembly, world: World, wanted: str) -> Origin:
     before, now = snapshot.state["precision"], assembly.loop.precision.name
     if before != now:
         notes.append(f"trained in {before} up to step {snapshot.state['step']}, in {now} from here")
-    return Origin(path, snapshot.state["world_size"], counts, tuple(notes))
+    objective = snapshot.state.get("objective", {})
+    return Origin(path, snapshot.state["world_size"], counts, tuple(notes), objective)
 
 
 def _choose(output_dir: Path, wanted: str) -> tuple[str | None, list[str]]:
@@ -65,10 +67,10 @@ def _choose(output_dir: Path, wanted: str) -> tuple[str | None, list[str]]:
 
 def _count_what_is_left(assembly: Assembly) -> None:
     """Epochs end where the samples do: batches that were ragged before leave more updates than a new run would have."""
-    epochs, loop = assembly.recipe.train.epochs, assembly.loop
-    if epochs is not None:
-        left = epochs * len(assembly.data.train) - loop.loader.position
-        loop.total_steps = loop.step + math.ceil(max(0, left) / loop.global_batch_size)
+    loop = assembly.loop
+    left = loop.loader.steps_left()
+    if left is not None:
+        loop.total_steps = loop.step + left
 
 
 def _continue(assembly: Assembly, snapshot: Snapshot, path: str) -> Counts:

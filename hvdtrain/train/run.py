@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,9 @@ from hvdtrain.train import device as devices
 from hvdtrain.train import state
 from hvdtrain.train.checkpoint import Checkpoints, NoCheckpoints
 from hvdtrain.train.evaluation import evaluate
+from hvdtrain.train.objective import Objective
 from hvdtrain.train.resume import Origin, resume, run_identity
+from hvdtrain.train.samples import NoSamples, Samples
 from hvdtrain.train.summary import summarize
 from hvdtrain.train.window import Counts, Window
 
@@ -39,6 +42,7 @@ class Run:
         assembly: Assembly,
         world: World,
         checkpoints: Checkpoints | NoCheckpoints,
+        samples: Samples | NoSamples,
         engine: Mapping[str, str],
     ) -> None:
         self._assembly = assembly
@@ -46,6 +50,8 @@ class Run:
         self._config = assembly.recipe.train
         self._world = world
         self._checkpoints = checkpoints
+        self._samples = samples
+        self._objective = Objective(*self._loop.task.objective, self._config.early_stopping)
         self._engine = engine
         self._window = Window(world, self._loop)
         self._origin = Origin(None, None, Counts(), ())
@@ -60,13 +66,14 @@ class Run:
             CheckpointError: the checkpoint is missing, damaged or of another run.
         """
         self._origin = resume(self._assembly, self._world, resume_from)
+        self._objective.load_state_dict(self._origin.objective)
         self._last_checkpoint = self._origin.checkpoint
         self._window.counts = self._origin.counts
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        return self._loop.step >= self._loop.total_steps
+        return self._loop.step >= self._loop.total_steps or self._objective.exhausted
 
     @property
     def progress(self) -> str:
@@ -86,13 +93,14 @@ class Run:
         before = self._origin.world_size
         if before is not None and before != self._world.size:
             yield ResizeRecord(step=self._loop.step, before=before, after=self._world.size)
-        began, stopped = time.perf_counter(), False
+        began, reason = time.perf_counter(), "finished"
         self._window.open()
         try:
             for update in self._loop.updates():
                 self._window.add(update)
-                stopped = yield from self._between_updates(update.stop)
-                if stopped:
+                ended = yield from self._between_updates(update.stop)
+                if ended:
+                    reason = ended
                     break
         except NonFiniteError as error:
             last = self._last_checkpoint or "none was saved"
@@ -101,42 +109,51 @@ class Run:
         yield summarize(
             self._assembly,
             self._steps,
-            reason="stopped" if stopped else "finished",
+            reason=reason,
             metrics=self._last_eval.metrics if self._last_eval else {},
             checkpoint=self._last_checkpoint,
+            best=self._checkpoints.best,
             elapsed=elapsed,
             counts=self._window.counts,
         )
 
-    def _between_updates(self, stop_asked: bool) -> Generator[Record, None, bool]:
-        """Do what is due after an update; return whether the run is to stop here."""
+    def _between_updates(self, stop_asked: bool) -> Generator[Record, None, str]:
+        """Do what is due after an update; return why the run ends here, or nothing."""
         step, config = self._loop.step, self._config
         last = step == self._loop.total_steps
         logs = last or stop_asked or _due(step, config.log_interval)
         evaluates = config.eval_interval > 0 and (last or (_due(step, config.eval_interval) and not stop_asked))
         saves = last or stop_asked or _due(step, config.save_interval)
         if not (logs or evaluates or saves):
-            return False
+            return ""
         self._loop.stopwatch.pause()
         if logs:
             record, stop_asked = self._window.close()
             self._steps.append(record)
             yield record
         if evaluates or saves or stop_asked:
-            began = time.perf_counter()
-            self._loop.check_weights()
-            if evaluates:
-                yield from self._evaluate()
-            if saves or stop_asked:
-                yield from self._save()
-            # The next step begins together, so that no worker's wait for this one's disk counts as its imbalance.
-            self._world.gather(None)
-            self._window.leave_out(time.perf_counter() - began)
-        return stop_asked and not last
+            yield from self._evaluate_and_save(evaluates, saves or stop_asked)
+        if last:
+            return "finished"
+        return "stopped" if stop_asked else "converged" if self._objective.exhausted else ""
 
-    def _evaluate(self) -> Iterator[Record]:
+    def _evaluate_and_save(self, evaluates: bool, saves: bool) -> Iterator[Record]:
+        began = time.perf_counter()
+        self._loop.check_weights()
+        state.average_buffers(self._loop.model, self._world)
+        best = False
+        if evaluates:
+            best = yield from self._evaluate()
+        if saves or (best and self._config.keep_best) or self._objective.exhausted:
+            yield from self._save(best)
+        # The next step begins together, so that no worker's wait for this one's disk counts as its imbalance.
+        self._world.gather(None)
+        self._window.leave_out(time.perf_counter() - began)
+
+    def _evaluate(self) -> Generator[Record, None, bool]:
+        """Evaluate, and return whether no evaluation was better before."""
         loop = self._loop
-        self._last_eval = evaluate(
+        record = evaluate(
             loop.model,
             loop.task,
             self._assembly.data.val,
@@ -146,33 +163,43 @@ class Run:
             limit=self._config.eval_samples,
             step=loop.step,
         )
+        best = self._objective.see(loop.step, record.metrics)
+        self._last_eval = replace(record, best=best)
         yield self._last_eval
         yield from self._sample()
+        return best
 
     def _sample(self) -> Iterator[SampleRecord]:
-        """Every worker writes the same text from the same weights, so nobody has to know who reports."""
+        """Every worker makes the same from the same weights, so nobody has to know who reports."""
         from hvdtrain.train.generation import generate
 
-        request = self._loop.task.sample_request()
+        task, seed = self._loop.task, self._assembly.recipe.seed
+        shown = task.show(self._loop.model, self._assembly.data.val, seed)
+        if shown is not None:
+            yield self._samples.keep(shown, self._loop.step)
+        request = task.sample_request()
         if request is None:
             return
         pieces = generate(
             self._loop.model,
-            self._assembly.data.tokenizer,
+            self._loop.encoder.tokenizer,  # type: ignore[arg-type]
             request.prompt,
             max_new_tokens=request.max_new_tokens,
             temperature=request.temperature,
             top_k=request.top_k,
-            seed=self._assembly.recipe.seed,
+            seed=seed,
             device=self._loop.device,
         )
         yield SampleRecord(step=self._loop.step, prompt=request.prompt, text="".join(pieces))
 
-    def _save(self) -> Iterator[CheckpointRecord]:
-        snapshot = state.take(
-            self._loop, {"identity": run_identity(self._assembly), "targets": self._window.counts.targets}
-        )
-        record = self._checkpoints.save(snapshot)
+    def _save(self, best: bool) -> Iterator[CheckpointRecord]:
+        """Save; every worker takes part in taking the snapshot, and one writes it."""
+        extra = {
+            "identity": run_identity(self._assembly),
+            "targets": self._window.counts.targets,
+            "objective": self._objective.state_dict(),
+        }
+        record = self._checkpoints.save(state.take(self._loop, extra), self._objective.facts() if best else None)
         if record is not None:
             self._last_checkpoint = record.path
             yield record
@@ -197,13 +224,16 @@ class Run:
             learning_rate_rule=loop.schedule.rule,
             parameters=assembly.parameters,
             flops_per_token=assembly.flops_per_token,
-            train_tokens=assembly.data.train.targets + 1,
-            val_tokens=assembly.data.val.targets + 1,
-            unigram_loss=assembly.data.unigram_loss,
+            train_targets=assembly.data.train.targets,
+            val_targets=assembly.data.val.targets,
+            unit=loop.task.unit,
+            loss_unit=loop.task.loss_unit,
+            objective=loop.task.objective,
+            references=loop.task.references(assembly.data, "val"),
             sync=recipe.sync.name if self._world.size > 1 else "none",
             engine=self._engine,
             resumed_from=origin.checkpoint,
-            notes=(*assembly.data.notes, *origin.notes),
+            notes=(*assembly.data.notes, *origin.notes, *devices.crowding(assembly.threads, self._world)),
         )
 
 
@@ -213,13 +243,18 @@ def make_checkpoints(assembly: Assembly, world: World) -> Checkpoints | NoCheckp
         return NoCheckpoints()
     from hvdtrain.recipe import dump
 
-    recipe = assembly.recipe
+    recipe, tokenizer = assembly.recipe, assembly.data.encoder.tokenizer
     return Checkpoints(
         Path(recipe.output_dir) / "checkpoints",
         recipe=dump(recipe),
-        save_tokenizer=assembly.data.tokenizer.save,
+        save_tokenizer=tokenizer.save if tokenizer is not None else None,
         keep_last=recipe.train.keep_last,
     )
+
+
+def make_samples(assembly: Assembly, world: World) -> Samples | NoSamples:
+    """Return the writer of samples on the worker that reports, and its peer on the others."""
+    return Samples(Path(assembly.recipe.output_dir) / "samples") if world.rank == 0 else NoSamples()
 
 
 def _due(step: int, interval: int) -> bool:

@@ -12,6 +12,7 @@ from hvdtrain.train.checkpoint import Snapshot
 
 if TYPE_CHECKING:
     from hvdtrain.train.loop import Loop
+    from hvdtrain.world import World
 
 
 def take(loop: Loop, extra: Mapping[str, Any]) -> Snapshot:
@@ -29,6 +30,7 @@ def take(loop: Loop, extra: Mapping[str, Any]) -> Snapshot:
         "precision": loop.precision.name,
         "loader": loop.loader.state_dict(),
         "optimizers": optimizers,
+        "encoder": loop.encoder.state(),
         "scaler": None if scaler is None else scaler.state_dict(),
         **extra,
     }
@@ -76,6 +78,19 @@ def model_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
             seen.add(id(tensor))
             kept[name] = tensor.detach()
     return kept
+
+
+def average_buffers(model: torch.nn.Module, world: World) -> None:
+    """Make the running statistics of all workers their mean: each has seen its own share, and all evaluate one model.
+
+    Where BatchNorm is synchronised they are equal already.
+    """
+    buffers = {name: b for name, b in model.named_buffers() if b.is_floating_point() and name in model.state_dict()}
+    if world.size == 1 or not buffers:
+        return
+    sums = [world.start_sum(buffer.double(), f"buffer.{name}") for name, buffer in buffers.items()]
+    for buffer, pending in zip(buffers.values(), sums, strict=True):
+        buffer.copy_(pending.wait() / world.size)
 
 
 def load_model(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

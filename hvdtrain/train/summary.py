@@ -22,6 +22,7 @@ def summarize(
     reason: str,
     metrics: Mapping[str, float],
     checkpoint: str | None,
+    best: str | None,
     elapsed: float,
     counts: Counts,
 ) -> EndRecord:
@@ -34,7 +35,7 @@ def summarize(
     timed = steps[1:] or steps
     rate = median(step.tokens_per_second for step in timed) if timed else 0.0
     volume = sum(run.strategy.bytes_per_step for run in loop.phases)
-    peak, source, seconds = _measure(assembly) if reason == "finished" else (None, "", None)
+    peak, source, seconds = _measure(assembly) if reason in ("finished", "converged") else (None, "", None)
     return EndRecord(
         step=loop.step,
         reason=reason,
@@ -55,6 +56,7 @@ def summarize(
         peak_source=source,
         memory_bytes=max((step.memory_bytes for step in steps), default=0),
         checkpoint=checkpoint,
+        best=best,
     )
 
 

@@ -57,11 +57,18 @@ class Stopwatch:
             if part in times:
                 times[part] += self._seconds(before, after)
         times["step"] = self._seconds(step[0][1], step[-1][1])
-        times["busy"] = times["data"] + times["forward"] + times["backward"]
+        times["busy"] = times["data"] + times["forward"] + times["backward"] + self._between_phases(step)
         follows = previous is not None and previous[-1][1] is step[0][1]
         if previous is not None and follows:
             times["busy"] += self._seconds(_stamp(previous, "wait"), previous[-1][1])
         return times
+
+    def _between_phases(self, step: list[tuple[str, Any]]) -> float:
+        """Return the time of the optimizers that came before the step's last synchronisation."""
+        waits = [index for index, (part, _) in enumerate(step) if part == "wait"]
+        last = waits[-1] if waits else 0
+        pairs = pairwise(step[: last + 1])
+        return sum(self._seconds(before, after) for (_, before), (part, after) in pairs if part == "optimizer")
 
     def _seconds(self, before: Any, after: Any) -> float:
         return float(before.elapsed_time(after) / 1000 if self._on_gpu else after - before)

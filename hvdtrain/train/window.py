@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -74,5 +75,12 @@ class Window:
             seconds=split(times),
             memory_bytes=max(memory),
             elapsed=time.perf_counter() - self._began,
+            losses=_means([update.losses for update in updates]),
         )
         return record, any(stops)
+
+
+def _means(losses: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean loss of each phase; nothing where there is one phase, whose loss is the update's."""
+    names = losses[0] if len(losses[0]) > 1 else ()
+    return {name: fmean(one[name] for one in losses) for name in names}

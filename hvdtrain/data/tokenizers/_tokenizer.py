@@ -58,6 +58,14 @@ class Tokenizer(ABC):
 
         return np.array([len(piece) for piece in self._pieces], dtype=np.int32)
 
+    def token_characters(self) -> np.ndarray:
+        """Return the number of characters that begin in each id's bytes: (vocab_size,) int32; over a text, its
+        characters."""
+        import numpy as np
+
+        starts = [sum(byte & 0xC0 != 0x80 for byte in piece) for piece in self._pieces]
+        return np.array(starts, dtype=np.int32)
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the file that `save` writes."""

@@ -238,6 +238,7 @@ def _predicted(case: _Case, work: Workload, outer: Link, inner: Link) -> Estimat
         inputs=(*case.inputs, *case.shapes.notes),
         bytes_per_step=work.wire_bytes,
         tensors=len(work.gradients),
+        unit=case.shapes.unit,
     )
 
 

@@ -18,7 +18,8 @@ class Shapes:
 
     `parameters` has (name, bytes) in the model's order, as many times as the tensor is stored; `trained` those that the
     optimizer updates. `activations` are the bytes that autograd keeps of one micro batch between forward and backward,
-    parameters not counted. `flops` are those of one micro batch, forward and backward; `tokens` its targets.
+    parameters not counted. `flops` are those of one micro batch, forward and backward; `tokens` its targets, which
+    are called `unit`.
     """
 
     parameters: tuple[tuple[str, int], ...]
@@ -29,6 +30,7 @@ class Shapes:
     samples: int
     precision: str
     notes: tuple[str, ...] = ()
+    unit: str = "tokens"
 
 
 @dataclass(frozen=True)

@@ -56,3 +56,4 @@ class Estimate:
     inputs: tuple[str, ...]
     bytes_per_step: int
     tensors: int
+    unit: str = "tokens"

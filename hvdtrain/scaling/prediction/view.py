@@ -32,17 +32,18 @@ def view(found: Estimate) -> RenderableType:
         f"{found.recipe}: predicted, {found.mode} scaling; one worker takes {fmt.seconds(found.alone)} a step, "
         f"{fmt.size(found.bytes_per_step)} of gradients in {fmt.plural(found.tensors, 'tensor')}"
     )
-    parts: list[RenderableType] = [head, _table(found.predictions), Text("the step"), _split(found.predictions)]
+    table = _table(found.predictions, found.unit)
+    parts: list[RenderableType] = [head, table, Text("the step"), _split(found.predictions)]
     parts += [Text(line) for line in (_memory(found.memory), _limit(found), found.diagnosis)]
     parts += [Text("what this rests on:"), *(Text(f"  {line}") for line in found.inputs)]
     return Group(*parts)
 
 
-def _table(predictions: tuple[Prediction, ...]) -> RenderableType:
+def _table(predictions: tuple[Prediction, ...], unit: str) -> RenderableType:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for name in ("workers", "hosts", "step", "efficiency", "speedup", "tokens/s", "communication", "exposed"):
+    for name in ("workers", "hosts", "step", "efficiency", "speedup", f"{unit}/s", "communication", "exposed"):
         table.add_column(name, justify="right")
     for one in predictions:
         table.add_row(

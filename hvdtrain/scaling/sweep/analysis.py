@@ -21,7 +21,7 @@ Launches = Mapping[int, Workers]
 
 
 def throughput(workers: Workers) -> tuple[float, float]:
-    """Return samples and tokens of all workers a second: their number over the slowest worker's wall time."""
+    """Return samples and targets of all workers a second: their number over the slowest worker's wall time."""
     steps = min(len(one.synchronised or one.floor) for one in workers)
     wall = max(one.wall for one in workers)
     return workers[0].samples * steps / wall, workers[0].tokens * steps / wall
@@ -74,7 +74,7 @@ def size_result(size: Size, launches: Launches, baseline: Launches) -> SizeResul
         "micro_batch_size": some.micro_batch_size,
         "gradient_accumulation_steps": some.gradient_accumulation_steps,
         "samples_per_second": interval([throughput(one)[0] for one in everyone]),
-        "tokens_per_second": interval([throughput(one)[1] for one in everyone]),
+        "tokens_per_second": interval([throughput(one)[1] if some.unit == "tokens" else 0.0 for one in everyone]),
         "step": interval([step_seconds(one) for one in everyone]),
         "split": _mean_split(everyone),
         "mfu": _mfu(everyone),

@@ -65,7 +65,7 @@ class Progress:
         rate = fmt.rate(throughput(trial.records)[1])
         step = fmt.seconds(step_seconds(trial.records))
         left = f", {fmt.duration(self._left())} left" if self._left() else ""
-        return f"{done} {size}, launch {trial.repeat + 1}: {rate} tokens/s, step {step}{left}"
+        return f"{done} {size}, launch {trial.repeat + 1}: {rate} {trial.records[0].unit}/s, step {step}{left}"
 
     def render(self) -> RenderableType:
         """Return the table as it is now."""
@@ -74,7 +74,7 @@ class Progress:
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for name, side in (("workers", "left"), ("launches", "left"), ("tokens/s", "right"), ("step", "right"),
+        for name, side in (("workers", "left"), ("launches", "left"), (self._unit(), "right"), ("step", "right"),
                            ("without sync.", "right")):  # fmt: skip
             table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
         for size in self._sizes:
@@ -97,6 +97,9 @@ class Progress:
         alone = fmt.seconds(median(unsynchronised_seconds(one) for one in good)) if size.workers > 1 else ""
         step = fmt.seconds(median(step_seconds(one) for one in good))
         return [name, marks.ljust(self._repeats, "·"), rate, step, alone]
+
+    def _unit(self) -> str:
+        return next((f"{trial.records[0].unit}/s" for trial in self._done()), "rate")
 
     def _done(self) -> list[Trial]:
         return [trial for trial in self._trials if trial.error is None]

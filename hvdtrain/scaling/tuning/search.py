@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from hvdtrain.errors import HvdtrainError, RunError, UserError
-from hvdtrain.metrics.records import TrialRecord
 from hvdtrain.scaling.sweep.analysis import throughput
 from hvdtrain.scaling.trial import Place, Task, run_trial
 from hvdtrain.scaling.tuning.candidates import Candidate, together
@@ -21,11 +20,12 @@ Tell = Callable[["Tried"], None]
 
 @dataclass
 class Tried:
-    """A candidate, and tokens a second (samples where there are none) in each of its trials; or why it failed."""
+    """A candidate, and what it does a second, in `unit`, in each of its trials; or why it failed."""
 
     candidate: Candidate
     rates: list[float] = field(default_factory=list)
     error: str | None = None
+    unit: str = "tokens"
 
     @property
     def rate(self) -> float:
@@ -87,13 +87,9 @@ class Tuning:
                 raise
             one.error = str(error)
         else:
-            one.rates.append(_rate(records))
+            one.rates.append(throughput(records)[1])
+            one.unit = records[0].unit
         tell(one)
-
-
-def _rate(records: Sequence[TrialRecord]) -> float:
-    samples, tokens = throughput(records)
-    return tokens or samples
 
 
 def sure(best: Tried, stands: Tried) -> bool:

@@ -27,7 +27,7 @@ def table(tried: Sequence[Tried]) -> RenderableType:
     stands = stands_of(tried)
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     grid.add_column("settings", overflow="fold")
-    for name in ("tokens/s", "range", "launches", "against it"):
+    for name in (f"{stands.unit}/s", "range", "launches", "against it"):
         grid.add_column(name, justify="right", no_wrap=True)
     for one in tried:
         style = "bold" if one is tried[0] else ""
@@ -48,7 +48,7 @@ def verdict(tried: Sequence[Tried]) -> str:
     best, stands = tried[0], stands_of(tried)
     if best is stands:
         return "The recipe as it stands is the fastest of what was tried."
-    gain = f"{fmt.rate(best.rate)} against {fmt.rate(stands.rate)} tokens/s, {best.rate / stands.rate:.3f} times"
+    gain = f"{fmt.rate(best.rate)} against {fmt.rate(stands.rate)} {stands.unit}/s, {best.rate / stands.rate:.3f} times"
     if not sure(best, stands):
         return f"{best.candidate}: {gain}; their trials overlap, so that it may be chance."
     return f"{best.candidate}: {gain}; its slowest launch beats the fastest of the recipe as it stands."

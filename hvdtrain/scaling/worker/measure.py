@@ -114,6 +114,7 @@ def _facts(run: Assembly, world: World) -> dict[str, Any]:
         "samples": run.batch.global_batch_size,
         "tokens": run.batch.global_batch_size * loop.task.targets_per_sample,
         "reduce_seconds_per_byte": probes.reduce_seconds_per_byte(loop.device),
+        "unit": loop.task.unit,
         "flops_per_token": run.flops_per_token,
         "peak_flops": peak,
         "peak_source": source,
@@ -130,7 +131,8 @@ def _boot_id() -> str:
 
 
 def _assemble(task: Task, recipe: Recipe, world: World) -> Assembly:
-    data = synthetic(recipe.data, recipe.tokenizer, recipe.seed) if task.synthetic else None
+    form = getattr(recipe.task, "data_form", "examples")
+    data = synthetic(recipe.data, recipe.tokenizer, recipe.seed, form) if task.synthetic else None
     return assemble(recipe, world, Interrupt(), data)
 
 

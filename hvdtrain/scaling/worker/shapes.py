@@ -6,22 +6,22 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from hvdtrain import registry
 from hvdtrain.data.synthetic import synthetic
-from hvdtrain.models._spec import DataSpec
 from hvdtrain.scaling.prediction.memory import Shapes
 from hvdtrain.sync._engine import knobs
 from hvdtrain.sync.allreduce import Config
 from hvdtrain.tasks._task import Batch, Task
 from hvdtrain.tasks._task import build as build_task
+from hvdtrain.train.flops import first_samples, flops_per_target
 from hvdtrain.train.precision import Precision, choose
 
 if TYPE_CHECKING:
-    from hvdtrain.data.prepare import PreparedData
+    from hvdtrain.data.prepared import PreparedData
+    from hvdtrain.models._spec import DataSpec
     from hvdtrain.recipe import LoadedRecipe, Recipe
 
 
@@ -32,12 +32,12 @@ def shapes(recipe: Recipe) -> Shapes:
     autocast and attention choose what they would choose there. A model that can't be run so is run on one real sample
     and on two, and its activations are taken to go on growing so.
     """
-    data = synthetic(recipe.data, recipe.tokenizer, recipe.seed)
-    task = build_task(recipe.task, data)
-    spec = DataSpec(data.tokenizer.vocab_size, data.train.max_seq_len)
+    data = synthetic(recipe.data, recipe.tokenizer, recipe.seed, getattr(recipe.task, "data_form", "examples"))
+    task = build_task(recipe.task, data.encoder)
+    spec = task.spec
     micro = recipe.train.micro_batch_size
     precision = choose(recipe.train.precision if recipe.train.precision != "fp16" else "bf16", torch.device("cpu"))
-    batch = sample_batch(data, micro)
+    batch = first_samples(task, data.train, micro)
     notes: tuple[str, ...] = ()
     try:
         with FakeTensorMode(allow_non_fake_inputs=False) as mode:
@@ -46,7 +46,7 @@ def shapes(recipe: Recipe) -> Shapes:
             kept = saved_bytes(model, task, fake, precision)
     except (RuntimeError, NotImplementedError, TypeError) as error:
         model = _build(recipe, spec)
-        one, two = (saved_bytes(model, task, sample_batch(data, samples), precision) for samples in (1, 2))
+        one, two = (saved_bytes(model, task, first_samples(task, data.train, samples), precision) for samples in (1, 2))
         kept = one + (micro - 1) * (two - one)
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         notes = (
@@ -59,11 +59,12 @@ def shapes(recipe: Recipe) -> Shapes:
         parameters=_sizes(named) + _sizes(dict(model.named_buffers())),
         trained=_sizes(trained),
         activations=kept,
-        flops=float(model.flops_per_token(data.train.max_seq_len)) * tokens,  # type: ignore[operator]
+        flops=_flops(recipe, task, data) * tokens,
         tokens=tokens,
         samples=micro,
         precision=precision.name,
         notes=notes,
+        unit=task.unit,
     )
 
 
@@ -95,9 +96,10 @@ def id_of(tensor: torch.Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def sample_batch(data: PreparedData, samples: int) -> Batch:
-    """Return a micro batch of the first samples."""
-    return data.train.batch(np.arange(samples))
+def _flops(recipe: Recipe, task: Task, data: PreparedData) -> float:
+    with torch.random.fork_rng():
+        model = _build(recipe, task.spec)
+    return flops_per_target(model, task, data.train, torch.device("cpu"))
 
 
 def _build(recipe: Recipe, spec: DataSpec) -> torch.nn.Module:

@@ -13,11 +13,12 @@ ranks = range(world.size)
 
 assert world.gather({"rank": world.rank, "text": "ü" * world.rank}) == [{"rank": r, "text": "ü" * r} for r in ranks]
 assert world.gather(None) == [None] * world.size
-assert worlds.sum_over_workers(world, [1.0, world.rank, 2.0**40 + 1], "sum") == [
-    world.size,
-    sum(ranks),
-    world.size * (2.0**40 + 1),
-]
+whole = world.start_sum(torch.tensor([1.0, world.rank, 2.0**40 + 1], dtype=torch.float64), "sum").wait()
+assert whole.tolist() == [world.size, sum(ranks), world.size * (2.0**40 + 1)]
+
+rows = world.concatenate(torch.full((world.rank, 2), float(world.rank), dtype=torch.float64), "rows")
+assert rows.tolist() == [[float(r)] * 2 for r in ranks for _ in range(r)]
+assert world.concatenate(torch.empty(0, 3), "nothing").shape == (0, 3)
 
 mine = torch.full((3,), float(world.rank))
 world.broadcast_({"mine": mine})

@@ -87,6 +87,7 @@ loop = Loop(
     world=world,
     model=model,
     task=task,
+    encoder=None,
     phases=[PhaseRun(task.phases[0], strategy, [p for _, p in named])],
     loader=iter(share(world.rank, step) for step in range(STEPS)),
     precision=Precision("fp32", "", device),

@@ -15,6 +15,8 @@ COMMANDS = [
     ["launch"],
     ["validate"],
     ["generate"],
+    ["evaluate"],
+    ["predict"],
     ["doctor"],
     ["estimate"],
     ["report"],
@@ -29,6 +31,7 @@ COMMANDS = [
     ["data"],
     ["data", "list"],
     ["data", "fetch"],
+    ["data", "partition"],
 ]
 
 

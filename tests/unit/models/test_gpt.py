@@ -276,3 +276,11 @@ def test_attention_leaves_autocast_only_where_float32_is_the_faster(monkeypatch:
         assert not _transformer._attention_in_float32(keys.to("meta"))
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
         assert not _transformer._attention_in_float32(keys)
+
+
+def test_an_empty_batch_gives_no_logits_and_no_gradient() -> None:
+    model = make(n_kv_heads=2)
+    logits = model(torch.empty(0, LENGTH, dtype=torch.int64))
+    assert logits.shape == (0, LENGTH, VOCAB)
+    logits.sum().backward()
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())

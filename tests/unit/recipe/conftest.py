@@ -48,17 +48,17 @@ def loaded(write: Callable[..., Path]) -> Callable[..., LoadedRecipe]:
 
 @pytest.fixture
 def other_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A model `lstm` with `d_model` and `n_cells`, registered by another installed package."""
+    """A model `other_net` with `d_model` and `n_cells`, registered by another installed package."""
 
     class Config(registry.RegisteredConfig):
-        name: Literal["lstm"] = "lstm"
+        name: Literal["other_net"] = "other_net"
         d_model: int = 8
         n_cells: int = 1
 
-    module = types.ModuleType("another_package_lstm")
+    module = types.ModuleType("another_package_other_net")
     module.Config = Config  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    entry = EntryPoint("lstm", module.__name__, "hvdtrain.models")
+    entry = EntryPoint("other_net", module.__name__, "hvdtrain.models")
     monkeypatch.setattr(registry, "entry_points", lambda group: (entry,) if group == entry.group else ())
     registry.names.cache_clear()
     registry._foreign.cache_clear()

@@ -46,7 +46,8 @@ def test_the_same_name_keeps_everything_so_that_a_wrong_key_is_found(write: Writ
 
 @pytest.mark.usefixtures("other_model")
 def test_another_registered_name_keeps_what_it_knows_of_the_former(loaded: Load) -> None:
-    assert loaded("model.name=lstm").recipe.model.model_dump() == {"name": "lstm", "d_model": 64, "n_cells": 1}
+    model = loaded("model.name=other_net").recipe.model
+    assert model.model_dump() == {"name": "other_net", "d_model": 64, "n_cells": 1}
 
 
 def test_a_key_that_belongs_to_the_former_name_only_is_still_an_error_beside_the_new_one(loaded: Load) -> None:

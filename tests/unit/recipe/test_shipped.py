@@ -42,6 +42,12 @@ def test_its_header_has_commands_that_parse(path: Path, monkeypatch: pytest.Monk
     for command in commands:
         words = shlex.split(command)
         arguments = words[words.index("hvdtrain") + 1 :]
+        if arguments[:2] == ["data", "fetch"]:
+            assert arguments[2:] == [recipes.load(str(path)).recipe.data.name]
+            continue
+        if arguments[0] in ("evaluate", "predict", "generate"):
+            assert arguments[1] == f"runs/{path.stem}"
+            continue
         assert arguments[0] in ("train", "launch", "validate")
         files = [word for word in arguments if word.endswith(".yaml")]
         assert [ROOT / file for file in files] == [path]

@@ -123,8 +123,8 @@ def _start() -> dict[str, object]:
         "learning_rate",
         "parameters",
         "flops_per_token",
-        "train_tokens",
-        "val_tokens",
+        "train_targets",
+        "val_targets",
     )
     words = ("name", "output_dir", "device", "precision", "precision_reason", "learning_rate_rule")
     return dict.fromkeys(numbers + more, 1) | dict.fromkeys(words, "x")

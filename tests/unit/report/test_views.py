@@ -180,7 +180,7 @@ def test_the_summary_gives_every_figure(
     assert "best 3.5" in facts["validation"] or "step 500" in facts["validation"]
     assert "1.853" in facts["bits/byte"]
     assert "33.82" in facts["perplexity"]
-    assert "2.71 below" in facts["unigram baseline"]
+    assert "2.713 below" in facts["unigram baseline"]
     assert "6,500 tokens/s" in facts["all workers"]
     assert "3,250 tokens/s" in facts["a worker"]
     assert "9.7 %" in facts["communication"]
@@ -197,7 +197,7 @@ def test_a_loss_above_the_unigram_baseline_is_called_that(
     import dataclasses
 
     bad = dataclasses.replace(make_end(), metrics={"loss": 7.0})
-    assert "0.77 ABOVE" in plain_summary(history_of([*recording(10), bad]))
+    assert "0.7655 above" in plain_summary(history_of([*recording(10), bad]))
 
 
 def test_one_process_has_no_communication_section(

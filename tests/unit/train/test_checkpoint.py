@@ -113,3 +113,29 @@ def test_locate_names_what_is_missing(tmp_path: Path) -> None:
         checkpoint.locate(tmp_path)
     with pytest.raises(CheckpointError, match="does not exist"):
         checkpoint.locate(tmp_path / "nowhere")
+
+
+def test_the_best_is_kept_beyond_the_last(tmp_path: Path) -> None:
+    checkpoints = writer(tmp_path, keep_last=1)
+    assert checkpoints.best is None
+    for step in (1, 2, 3, 4):
+        checkpoints.save(snapshot(step), {"value": 0.5} if step == 2 else None)
+    assert [step for step, _ in checkpoint.found(tmp_path)] == [4, 2]
+    assert checkpoints.best == str(tmp_path / "step-2")
+    assert checkpoint.locate(tmp_path, "best") == tmp_path / "step-2"
+    assert checkpoint.locate(tmp_path, "newest") == tmp_path / "step-4"
+    assert json.loads((tmp_path / "best.json").read_text()) == {"checkpoint": "step-2", "value": 0.5}
+
+
+def test_a_better_one_takes_its_place(tmp_path: Path) -> None:
+    checkpoints = writer(tmp_path, keep_last=1)
+    for step in (1, 2, 3):
+        checkpoints.save(snapshot(step), {} if step < 3 else None)
+    assert [step for step, _ in checkpoint.found(tmp_path)] == [3, 2]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"checkpoint": "../step-1"}', '{"checkpoint": "step-9"}'])
+def test_a_mark_that_means_no_checkpoint_leaves_the_newest(tmp_path: Path, content: str) -> None:
+    writer(tmp_path).save(snapshot(3))
+    (tmp_path / "best.json").write_text(content)
+    assert checkpoint.locate(tmp_path, "best") == tmp_path / "step-3"

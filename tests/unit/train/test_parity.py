@@ -29,7 +29,7 @@ def plain_torch(recipe_path: Path) -> tuple[dict[str, torch.Tensor], list[float]
     stream = tokens.train.batch(np.arange(len(tokens.train)))
     order = np.argsort(np.random.Philox(np.random.SeedSequence([SEED, 0])).random_raw(len(tokens.train)), kind="stable")
     torch.manual_seed(SEED)
-    model = gpt.build(gpt.Config(d_model=32, n_layers=2, n_heads=2), DataSpec(tokens.tokenizer.vocab_size, WIDTH))
+    model = gpt.build(gpt.Config(d_model=32, n_layers=2, n_heads=2), DataSpec(tokens.encoder.vocab_size, WIDTH))
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim == 1]
     optimizer = torch.optim.AdamW(

@@ -77,7 +77,7 @@ def test_going_back_sets_later_checkpoints_aside(trained: Train, tmp_path: Path)
     output = trained()
     trained("train.keep_last=1", "train.max_steps=15", resume=str(output / "checkpoints" / "step-10"))
     names = sorted(path.name for path in (output / "checkpoints").iterdir())
-    assert names == ["step-15", "step-20.abandoned"]
+    assert names == ["best.json", "step-15", "step-20.abandoned"]
     assert checkpoint.newest(output / "checkpoints")[0] == output / "checkpoints" / "step-15"
     assert [r["step"] for r in records(output, "start")] == [0, 10]
 
@@ -158,3 +158,43 @@ def test_a_reader_that_leaves_stops_the_run_with_a_checkpoint(small_recipe: Path
     [end] = records(tmp_path / "run", "end")
     assert end["reason"] == "stopped"
     assert checkpoint.newest(tmp_path / "run" / "checkpoints")[0] is not None
+
+
+def test_a_run_ends_where_it_no_longer_improves_and_the_best_is_kept(trained: Train) -> None:
+    """A learning rate so large that no evaluation is better than the first."""
+    worse = ("optimizer.lr=3", "lr_scheduler={name: constant, warmup_steps: 0}", "train.max_grad_norm=null")
+    every = ("train.eval_interval=1", "train.save_interval=0", "train.keep_last=1")
+    output = trained(*worse, *every, "train.early_stopping={patience: 3}")
+    evaluations, [end] = records(output, "eval"), records(output, "end")
+    losses = [r["metrics"]["loss"] for r in evaluations]
+    best = losses.index(min(losses))
+    assert (end["reason"], end["step"]) == ("converged", best + 1 + 3)
+    assert end["step"] < 20
+    assert [r["best"] for r in evaluations] == [loss == min(losses[: i + 1]) for i, loss in enumerate(losses)]
+    assert end["best"] == str(output / "checkpoints" / f"step-{best + 1}")
+    kept = {path.name for path in (output / "checkpoints").glob("step-*")}
+    assert kept == {f"step-{best + 1}", f"step-{end['step']}"}
+
+
+def test_a_run_that_has_converged_is_finished(trained: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ("optimizer.lr=3", "train.eval_interval=1", "train.early_stopping={patience: 1, min_delta: 100}")
+    output = trained(*settings)
+    before = contents(output)
+    trained(*settings)
+    assert contents(output) == before
+    assert "small is finished: 2 of 20 steps" in capsys.readouterr().out
+
+
+def test_resuming_knows_the_best_of_before(trained: Train) -> None:
+    best_first = ("optimizer.lr=3", "lr_scheduler={name: constant, warmup_steps: 0}", "train.max_grad_norm=null")
+    trained(*best_first, "train.eval_interval=1", "train.max_steps=4")
+    output = trained(*best_first, "train.eval_interval=1", "train.max_steps=6")
+    evaluations, ends = records(output, "eval"), records(output, "end")
+    losses = [r["metrics"]["loss"] for r in evaluations]
+    assert losses.index(min(losses)) < 4, "the best must come first, or this shows nothing"
+    assert ends[0]["best"] == ends[1]["best"] == str(output / "checkpoints" / f"step-{losses.index(min(losses)) + 1}")
+
+
+def test_early_stopping_without_evaluations_is_refused(trained: Train) -> None:
+    with pytest.raises(RecipeError, match=r"early_stopping.*needs evaluations; set train\.eval_interval"):
+        trained("train.eval_interval=0", "train.early_stopping={patience: 3}")

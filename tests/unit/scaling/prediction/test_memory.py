@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,9 +40,11 @@ def recipe(*changes: str) -> Recipe:
 def test_activations_from_shapes_are_what_autograd_really_keeps(precision: str, changes: tuple[str, ...]) -> None:
     asked = recipe(f"train.precision={precision}", *changes)
     data = synthetic(asked.data, asked.tokenizer, asked.seed)
-    model = build_model(asked, DataSpec(data.tokenizer.vocab_size, data.train.max_seq_len), torch.device("cpu"))
+    model = build_model(asked, DataSpec(data.encoder.vocab_size, data.train.max_seq_len), torch.device("cpu"))
     number_format = choose(precision, torch.device("cpu"))
-    real = shaping.saved_bytes(model, build_task(asked.task, data), shaping.sample_batch(data, 4), number_format)
+    real = shaping.saved_bytes(
+        model, build_task(asked.task, data.encoder), data.train.batch(np.arange(4)), number_format
+    )
     found = shaping.shapes(asked)
     assert found.activations == real > 0
     assert found.precision == precision
@@ -65,7 +68,7 @@ def test_what_autograd_keeps_is_counted_by_hand_on_a_small_network() -> None:
 def test_parameters_are_counted_once_and_buffers_with_them() -> None:
     asked = recipe()
     data = synthetic(asked.data, asked.tokenizer, asked.seed)
-    model = build_model(asked, DataSpec(data.tokenizer.vocab_size, data.train.max_seq_len), torch.device("cpu"))
+    model = build_model(asked, DataSpec(data.encoder.vocab_size, data.train.max_seq_len), torch.device("cpu"))
     found = shaping.shapes(asked)
     stored = [*model.parameters(), *model.buffers()]
     assert sum(size for _, size in found.parameters) == sum(t.numel() * t.element_size() for t in stored)

@@ -1,0 +1,42 @@
+"""Threads of workers on their host's cores."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+import pytest
+
+from hvdtrain.train import device
+from hvdtrain.world import Solo
+
+
+class Workers(Solo):
+    """A world whose workers are all like this one, on hosts of these names."""
+
+    def __init__(self, hosts: list[str]) -> None:
+        self.size = len(hosts)
+        self._hosts = hosts
+
+    def gather(self, value):
+        rest = json.loads(json.dumps(value))[1:]
+        return [[name, *rest] for name in self._hosts]
+
+
+@pytest.fixture
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    monkeypatch.setattr(device, "usable_cores", lambda bound: bound)
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_threads_that_fit_are_not_worth_a_word() -> None:
+    assert device.crowding(2, Workers(["a", "a", "b", "b"])) == ()
+    assert device.crowding(8, Workers([socket.gethostname()])) == (), "one worker's own choice"
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_each_host_with_more_threads_than_cores_is_named() -> None:
+    [note] = device.crowding(2, Workers(["a", "a", "a", "b", "b"]))
+    assert note.startswith("3 workers with 6 threads take turns on 4 cores of a:")
