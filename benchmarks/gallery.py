@@ -1,0 +1,228 @@
+"""The gallery: every recipe trained with two workers, its checkpoint measured on held-out data, the table rewritten.
+
+    python benchmarks/gallery.py                       all recipes, one after the other
+    python benchmarks/gallery.py cnn-digits mlp-sp500  these only; the others keep the results that they have
+    python benchmarks/gallery.py --table               only the table, from the results that are there
+
+Each recipe runs as `hvdtrain launch -np 2 RECIPE` and is measured by `hvdtrain evaluate`: on the test part where its
+data has one, else on validation. Results are kept in benchmarks/results/gallery.json, each with its date and machine;
+docs/gallery.md and its pictures are made of them and of nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "gallery.json"
+PAGE = ROOT / "docs" / "gallery.md"
+PICTURES = ROOT / "docs" / "gallery"
+BEGIN, END = "<!-- made by benchmarks/gallery.py: begin -->", "<!-- end -->"
+
+# In the order of the table. The second is what is changed of the shipped recipe when it is measured here, if anything.
+RECIPES: dict[str, tuple[str, ...]] = {
+    "mlp-binary": (),
+    "mlp-breast-cancer": (),
+    "mlp-regression": (),
+    "mlp-sp500": (),
+    "rnn-shakespeare": (),
+    "lstm-shakespeare": (),
+    "gpt-shakespeare": (),
+    "gpt-chinese": (),
+    "translation-en-es": (),
+    "sentiment-lstm": (),
+    "sentiment-transformer": (),
+    "sentiment-chinese": (),
+    "cnn-digits": (),
+    "cnn-mnist": (),
+    "cnn-fashion-mnist": (),
+    "resnet-fashion-mnist": (),
+    "gan-mnist": (),
+    "ppo-cartpole": (),
+    "dna-splice": (),
+}
+# What a checkpoint is measured with beyond its recipe: the GAN is judged by the classifier that was trained before it.
+EVALUATE: dict[str, tuple[str, ...]] = {"gan-mnist": ("task.classifier={runs}/cnn-mnist",)}
+WORKERS = 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="*", help="recipes to run; all where none is given")
+    parser.add_argument("--table", action="store_true", help="only rewrite the table")
+    parser.add_argument("--runs", type=Path, default=Path("runs/gallery"), help="where the runs go")
+    options = parser.parse_args()
+    unknown = sorted(set(options.recipes) - RECIPES.keys())
+    if unknown:
+        parser.error(f"no such recipe in the gallery: {', '.join(unknown)} (there are {', '.join(RECIPES)})")
+    if not options.table:
+        for name in options.recipes or RECIPES:
+            results = _known()
+            results[name] = measure(name, options.runs)
+            RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+            write_page(results)
+    write_page(_known())
+
+
+def measure(name: str, runs: Path) -> dict[str, Any]:
+    """Run a recipe and evaluate what it left; return the row of the table as facts."""
+    output = runs / name
+    print(f"{name}: training with {WORKERS} workers", flush=True)
+    began = time.perf_counter()
+    changes = [*RECIPES[name], f"output_dir={output}"]
+    _hvdtrain("launch", "-np", str(WORKERS), "--resume", "never", name, *changes)
+    took = time.perf_counter() - began
+    extra = [change.format(runs=runs) for change in EVALUATE.get(name, ())]
+    scored = json.loads(_hvdtrain("evaluate", str(output), *extra, "--json").splitlines()[-1])
+    report = json.loads((output / "report.json").read_text())
+    environment = json.loads((output / "environment.json").read_text())
+    start, end = report["start"], report["end"]
+    sample = _sample(output)
+    print(f"{name}: {scored['metrics']} in {took:.0f} s", flush=True)
+    return {
+        "date": datetime.date.today().isoformat(),
+        "hardware": _hardware(environment),
+        "seconds": round(took, 1),
+        "training_seconds": round(end["elapsed"], 1),
+        "parameters": start["parameters"],
+        "workers": start["world_size"],
+        "precision": start["precision"],
+        "objective": start["objective"],
+        "metrics": scored["metrics"],
+        "part": scored["part"],
+        "samples": scored["samples"],
+        "references": scored["references"],
+        "rate": round(end["tokens_per_second"], 1),
+        "unit": start["unit"],
+        "sample": sample,
+        "pictures": _pictures(name, output),
+    }
+
+
+def write_page(results: dict[str, Any]) -> None:
+    """Put the table, and what there is to look at, between the marks of docs/gallery.md."""
+    text = PAGE.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{_table(results)}\n\n{_shown(results)}{END}{after}")
+
+
+def _table(results: dict[str, Any]) -> str:
+    from hvdtrain.recipe import load
+    from hvdtrain.report import format as fmt
+
+    lines = [
+        "| recipe | model | data | result on held-out data | to compare | time | measured |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in RECIPES:
+        found = results.get(name)
+        recipe = load(name).recipe
+        link = f"[{name}](../recipes/{name}.yaml)"
+        if found is None:
+            lines.append(f"| {link} | {recipe.model.name} | {recipe.data.name} | not measured | | | |")
+            continue
+        model = f"{recipe.model.name}, {fmt.quantity(found['parameters'])} parameters"
+        marks = ", ".join(f"{mark}: {_shown_value(*known)}" for mark, known in _marks(name, found).items())
+        lines.append(
+            f"| {link} | {model} | {recipe.data.name} | {_result(found)} | {marks} | "
+            f"{fmt.duration(found['training_seconds'])} | {found['date']} |"
+        )
+    machines = sorted({found["hardware"] for found in results.values()})
+    return (
+        "\n".join(lines)
+        + f"\n\nMeasured on {'; '.join(machines)}; {WORKERS} workers, one run each. "
+        + "Time is the training's, with evaluations."
+    )
+
+
+def _marks(name: str, found: dict[str, Any]) -> dict[str, tuple[str, float]]:
+    """Return what the result is held against, (metric, value) by name: what the run knows, what
+    benchmarks/references.py measured on the same split, and what benchmarks/translation_baseline.py did."""
+    marks = {mark: (metric, value) for metric, named in found["references"].items() for mark, value in named.items()}
+    for file in ("references.json", "translation_baseline.json"):
+        path = RESULTS.with_name(file)
+        measured = json.loads(path.read_text()).get(name, {}) if path.exists() else {}
+        for metric, named in measured.get("references", {}).items():
+            marks |= {mark: (metric, value) for mark, value in named.items()}
+    return marks
+
+
+def _result(found: dict[str, Any]) -> str:
+    first = found["objective"][0]
+    names = [first, *(name for name in found["metrics"] if name != first)]
+    shown = [_shown_value(name, found["metrics"][name], named=True) for name in names if name in found["metrics"]]
+    return f"**{shown[0]}**" + (f"; {', '.join(shown[1:4])}" if shown[1:] else "") + f" ({found['part']})"
+
+
+def _shown_value(metric: str, value: float, *, named: bool = False) -> str:
+    from hvdtrain.report import format as fmt
+    from hvdtrain.report.history import metric_names
+
+    [(name, _)] = metric_names({metric: 0.0})
+    return f"{name} {fmt.metric(value)}" if named else fmt.metric(value)
+
+
+def _shown(results: dict[str, Any]) -> str:
+    parts = []
+    for name in RECIPES:
+        found = results.get(name)
+        if found is None or not (found["sample"] or found["pictures"]):
+            continue
+        parts.append(f"### {name}\n")
+        parts += [f"![{name}]({picture})\n" for picture in found["pictures"]]
+        if found["sample"]:
+            parts.append("\n".join(f"    {line}" for line in found["sample"].split("\n")) + "\n")
+    return "\n".join(parts) + ("\n" if parts else "")
+
+
+def _sample(output: Path) -> str:
+    from hvdtrain.report import format as fmt
+    from hvdtrain.report.files import read_history
+
+    sample = read_history(output).sample
+    return "\n".join(fmt.excerpt(sample.prompt + sample.text).split("\n")[:16]) if sample else ""
+
+
+def _pictures(name: str, output: Path) -> list[str]:
+    """Copy the newest image that the run made, and the curves of a run whose curve is the result."""
+    made = sorted((output / "samples").glob("step-*.png"), key=lambda path: int(path.stem.removeprefix("step-")))
+    chosen = [(made[-1], f"{name}.png")] if made else []
+    if name == "ppo-cartpole":
+        chosen.append((output / "report.png", f"{name}-report.png"))
+    PICTURES.mkdir(exist_ok=True)
+    for source, target in chosen:
+        shutil.copyfile(source, PICTURES / target)
+    return [f"{PICTURES.name}/{target}" for _, target in chosen]
+
+
+def _hardware(environment: dict[str, Any]) -> str:
+    torch = environment["packages"].get("torch", "?")
+    return f"{environment['cores']['usable']} cores of {environment['processor']}, torch {torch}"
+
+
+def _hvdtrain(*arguments: str) -> str:
+    command = [sys.executable, "-m", "hvdtrain", *arguments]
+    with tempfile.TemporaryFile("w+") as told:
+        finished = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=told, text=True)
+        if finished.returncode:
+            told.seek(0)
+            raise SystemExit(f"{' '.join(command)} failed:\n{finished.stdout[-2000:]}\n{told.read()[-2000:]}")
+    return finished.stdout
+
+
+def _known() -> dict[str, Any]:
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+if __name__ == "__main__":
+    main()
