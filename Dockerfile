@@ -1,4 +1,4 @@
-# An image of hvdtrain: Horovod built against its torch by scripts/install, the demo's text inside, nothing to download later.
+# An image of hvdtrain: Horovod built against its torch by scripts/install, the demo's text inside, so that the demo needs no network.
 #
 #   docker build -t hvdtrain .
 #   docker run --rm hvdtrain                                          the demo's commands

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,8 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "ppo-cartpole": (),
     "dna-splice": (),
 }
-# What a checkpoint is measured with beyond its recipe: the GAN is judged by the classifier that was trained before it.
+# The GAN is judged by a classifier, which is trained before it.
+NEEDS = {"gan-mnist": "cnn-mnist"}
 EVALUATE: dict[str, tuple[str, ...]] = {"gan-mnist": ("task.classifier={runs}/cnn-mnist",)}
 WORKERS = 2
 
@@ -65,12 +66,30 @@ def main() -> None:
     if unknown:
         parser.error(f"no such recipe in the gallery: {', '.join(unknown)} (there are {', '.join(RECIPES)})")
     if not options.table:
-        for name in options.recipes or RECIPES:
-            results = _known()
-            results[name] = measure(name, options.runs)
-            RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-            write_page(results)
+        failed = [name for name in _ordered(options.recipes, options.runs) if not _measured(name, options.runs)]
+        if failed:
+            raise SystemExit(f"failed: {', '.join(failed)}; the others are measured")
     write_page(_known())
+
+
+def _ordered(wanted: list[str], runs: Path) -> list[str]:
+    """Return the recipes to run; before one that is measured with another's run comes that other, where it has none."""
+    names = wanted or list(RECIPES)
+    missing = [NEEDS[name] for name in names if name in NEEDS and not (runs / NEEDS[name]).exists()]
+    return list(dict.fromkeys([*missing, *names]))
+
+
+def _measured(name: str, runs: Path) -> bool:
+    """Measure a recipe and keep the result; return whether it worked."""
+    try:
+        found = measure(name, runs)
+    except subprocess.CalledProcessError as error:
+        print(f"{name}: {' '.join(error.cmd)} failed:\n{error.stdout[-2000:]}\n{error.stderr[-2000:]}", flush=True)
+        return False
+    results = _known() | {name: found}
+    RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    write_page(results)
+    return True
 
 
 def measure(name: str, runs: Path) -> dict[str, Any]:
@@ -90,6 +109,7 @@ def measure(name: str, runs: Path) -> dict[str, Any]:
     print(f"{name}: {scored['metrics']} in {took:.0f} s", flush=True)
     return {
         "date": datetime.date.today().isoformat(),
+        "recipe": recipe_digest(name),
         "hardware": _hardware(environment),
         "seconds": round(took, 1),
         "training_seconds": round(end["elapsed"], 1),
@@ -106,6 +126,14 @@ def measure(name: str, runs: Path) -> dict[str, Any]:
         "sample": sample,
         "pictures": _pictures(name, output),
     }
+
+
+def recipe_digest(name: str) -> str:
+    """Return what tells whether a recipe is still the one that was measured."""
+    from hvdtrain.recipe import load
+
+    said = load(name).recipe.model_dump(mode="json", exclude_defaults=True, exclude={"description"})
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write_page(results: dict[str, Any]) -> None:
@@ -132,33 +160,46 @@ def _table(results: dict[str, Any]) -> str:
             lines.append(f"| {link} | {recipe.model.name} | {recipe.data.name} | not measured | | | |")
             continue
         model = f"{recipe.model.name}, {fmt.quantity(found['parameters'])} parameters"
-        marks = ", ".join(f"{mark}: {_shown_value(*known)}" for mark, known in _marks(name, found).items())
         lines.append(
-            f"| {link} | {model} | {recipe.data.name} | {_result(found)} | {marks} | "
-            f"{fmt.duration(found['training_seconds'])} | {found['date']} |"
+            f"| {link} | {model} | {recipe.data.name} | {_result(found)} | {_marks(name, found)} | "
+            f"{fmt.duration(found['training_seconds'])} | {found['date']}{_stale(name, found)} |"
         )
     machines = sorted({found["hardware"] for found in results.values()})
-    return (
-        "\n".join(lines)
-        + f"\n\nMeasured on {'; '.join(machines)}; {WORKERS} workers, one run each. "
-        + "Time is the training's, with evaluations."
-    )
+    if machines:
+        measured = f"Measured on {'; '.join(machines)}; {WORKERS} workers, one run each."
+        lines += ["", f"{measured} Time is the training's, with evaluations."]
+    return "\n".join(lines)
 
 
-def _marks(name: str, found: dict[str, Any]) -> dict[str, tuple[str, float]]:
-    """Return what the result is held against, (metric, value) by name: what the run knows, what
-    benchmarks/references.py measured on the same split, and what benchmarks/translation_baseline.py did."""
-    marks = {mark: (metric, value) for metric, named in found["references"].items() for mark, value in named.items()}
+def _stale(name: str, found: dict[str, Any]) -> str:
+    return "" if found["recipe"] == recipe_digest(name) else ", and the recipe was changed since"
+
+
+def _marks(name: str, found: dict[str, Any]) -> str:
+    """Say what the result is held against: what the run knows, what benchmarks/references.py measured on the same
+    split, and what benchmarks/translation_baseline.py did."""
+    marks = {(metric, mark): value for metric, named in found["references"].items() for mark, value in named.items()}
     for file in ("references.json", "translation_baseline.json"):
         path = RESULTS.with_name(file)
         measured = json.loads(path.read_text()).get(name, {}) if path.exists() else {}
         for metric, named in measured.get("references", {}).items():
-            marks |= {mark: (metric, value) for mark, value in named.items()}
-    return marks
+            marks |= {(metric, mark): value for mark, value in named.items()}
+    headline = _headline(found)
+    return "; ".join(
+        f"{mark}: {_shown_value(metric, value, named=metric != headline)}" for (metric, mark), value in marks.items()
+    )
+
+
+def _headline(found: dict[str, Any]) -> str:
+    """Return the metric that a recipe is judged by: its objective, or of a language model what tokenizers share."""
+    for name in ("bits_per_character", "bits_per_byte"):
+        if name in found["metrics"]:
+            return name
+    return str(found["objective"][0])
 
 
 def _result(found: dict[str, Any]) -> str:
-    first = found["objective"][0]
+    first = _headline(found)
     names = [first, *(name for name in found["metrics"] if name != first)]
     shown = [_shown_value(name, found["metrics"][name], named=True) for name in names if name in found["metrics"]]
     return f"**{shown[0]}**" + (f"; {', '.join(shown[1:4])}" if shown[1:] else "") + f" ({found['part']})"
@@ -212,12 +253,7 @@ def _hardware(environment: dict[str, Any]) -> str:
 
 def _hvdtrain(*arguments: str) -> str:
     command = [sys.executable, "-m", "hvdtrain", *arguments]
-    with tempfile.TemporaryFile("w+") as told:
-        finished = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=told, text=True)
-        if finished.returncode:
-            told.seek(0)
-            raise SystemExit(f"{' '.join(command)} failed:\n{finished.stdout[-2000:]}\n{told.read()[-2000:]}")
-    return finished.stdout
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
 
 
 def _known() -> dict[str, Any]:

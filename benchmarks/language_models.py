@@ -28,6 +28,7 @@ from statistics import fmean, median
 from typing import Any
 
 from hvdtrain.recipe import load
+from hvdtrain.report.environment import processor
 
 RESULTS = Path(__file__).parent / "results" / "language_models.json"
 RECIPES = ("rnn-shakespeare", "lstm-shakespeare", "gpt-shakespeare")
@@ -103,7 +104,7 @@ class Record:
         self.runs: list[Run] = []
         self.rows: dict[str, dict[str, Any]] = {}
         self._conditions = {
-            "hardware": f"{os.cpu_count()} cores, {platform.machine()}, {_processor()}",
+            "hardware": f"{os.cpu_count()} cores, {platform.machine()}, {processor()}",
             "versions": {name: version(name) for name in ("torch", "horovod", "hvdtrain")},
             "workers": options.workers,
             "rates": options.lr,
@@ -212,11 +213,6 @@ def main() -> None:
     record.write()
     print(table(record.rows))
     print(f"written to {options.output}")
-
-
-def _processor() -> str:
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return names[0].partition(":")[2].strip() if names else "unknown"
 
 
 if __name__ == "__main__":

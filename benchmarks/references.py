@@ -1,6 +1,6 @@
 """What a plain model of scikit-learn reaches on the data of each recipe, in the recipe's own parts.
 
-    python benchmarks/references.py                       every recipe that has a reference here: two minutes
+    python benchmarks/references.py                       every recipe that has a reference here, in minutes
     python benchmarks/references.py mlp-sp500 dna-splice  these only; the others keep what was found before
 
 A reference is fitted to the training part that the recipe has, and measured on the part that `hvdtrain evaluate`

@@ -93,4 +93,4 @@ def _lines(found: Score) -> list[str]:
     for metric, marks in found.references.items():
         [(shown, _)] = metric_names({metric: 0.0})
         lines += [f"  to compare: {shown} {fmt.loss(value)}, {name}" for name, value in marks.items()]
-    return lines
+    return [*lines, *(f"  note: {note}" for note in found.notes)]

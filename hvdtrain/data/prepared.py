@@ -54,7 +54,12 @@ class PreparedData:
     references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def may_choose(self) -> bool:
+        """Whether checkpoints may be chosen by validation: not where it is the test part."""
+        return self.val is not self.test
+
     def references_of(self, part: str) -> Mapping[str, Mapping[str, float]]:
         """Return the known marks of a part, "train", "val" or "test": none where they are another part's."""
-        only_test = self.test is not None and self.val is not self.test
-        return self.references if part == "test" or (part == "val" and not only_test) else {}
+        same = self.test is None or self.test is self.val
+        return self.references if part == "test" or (part == "val" and same) else {}

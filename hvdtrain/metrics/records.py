@@ -257,15 +257,10 @@ def from_dict(values: Mapping[str, Any]) -> Record:
     kind = TYPES.get(str(values.get("event")))
     if kind is None:
         raise ValueError(f"not a record: event is {values.get('event')!r}")
-    fields = {f.name: f for f in dataclasses.fields(kind)}
+    types = {f.name: f.type for f in dataclasses.fields(kind)}
+    known = {key: value for key, value in values.items() if key in types}
     try:
-        return kind(
-            **{
-                key: value if fields[key].type == "str" else _restore(value)
-                for key, value in values.items()
-                if key in fields
-            }
-        )
+        return kind(**{key: value if types[key] == "str" else _restore(value) for key, value in known.items()})
     except TypeError as error:
         raise ValueError(f"not a {kind.event} record: {error}") from error
 

@@ -19,6 +19,14 @@ from hvdtrain.recipe.checks import Section, misfit
 LENGTHS = ("max_steps", "epochs", "max_tokens")
 
 
+class ObjectiveConfig(Section):
+    """What makes one checkpoint better than another: a metric of the evaluations, whose largest or smallest value is
+    best."""
+
+    metric: str = Field(min_length=1)
+    mode: Literal["min", "max"]
+
+
 class EarlyStopping(Section):
     """Stop where the objective has not improved, by more than `min_delta`, in `patience` evaluations."""
 
@@ -46,6 +54,7 @@ class TrainConfig(Section):
     eval_samples: PositiveInt | None = Field(None, description="Samples an evaluation; null: the whole split.")
     save_interval: NonNegativeInt = Field(100, description="Updates between checkpoints; 0: at the end only.")
     keep_last: PositiveInt | None = Field(3, description="Checkpoints kept, the newest ones; null: all.")
+    objective: ObjectiveConfig | None = Field(None, description="What checkpoints are chosen by; null: the task's own.")
     keep_best: bool = Field(True, description="Save the model of the best evaluation, and keep it.")
     early_stopping: EarlyStopping | None = Field(None, description="Stop where evaluations no longer improve.")
     sync_batchnorm: bool = Field(False, description="BatchNorm over the micro batches of all workers together.")

@@ -124,7 +124,7 @@ def read_records(path: Path) -> list[Record]:
 
 def read_history(output_dir: Path) -> History:
     """Return the state of the run whose files are in a directory."""
-    history = History()
+    history = History(output_dir)
     for record in read_records(output_dir / METRICS):
         history(record)
     return history

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from hvdtrain.metrics.records import (
     CheckpointRecord,
@@ -21,10 +22,12 @@ MAX_POINTS = 2048
 class History:
     """A subscriber that keeps the last record of each kind, the logged steps for curves, and the pace of the steps.
 
-    `curve` holds every logged step of a run, and evenly chosen ones of a very long run.
+    `curve` holds every logged step of a run, and evenly chosen ones of a very long run. `directory` is where the run's
+    files are: where they were read, or else where the run wrote them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path | None = None) -> None:
+        self._directory = directory
         self.start: StartRecord | None = None
         self.first_step: StepRecord | None = None
         self.step: StepRecord | None = None
@@ -56,6 +59,10 @@ class History:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    @property
+    def directory(self) -> Path:
+        return self._directory or Path(self.start.output_dir if self.start else "")
 
     @property
     def objective(self) -> tuple[str, str]:
@@ -125,10 +132,8 @@ _NAMES = {
     "bits_per_character": "bits/character",
     "accuracy": "accuracy",
     "f1": "F1",
-    "macro_f1": "macro F1",
     "auc": "AUC",
     "r2": "R2",
-    "mse": "MSE",
     "rmse": "RMSE",
     "mae": "MAE",
     "bleu": "BLEU",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from hvdtrain.metrics.records import EvalRecord
 from hvdtrain.report import format as fmt
@@ -38,10 +38,9 @@ def _sample(history: History) -> list[Block]:
     assert sample is not None
     text = fmt.clean(sample.prompt + sample.text).strip("\n")
     blocks: list[Block] = [Code(text)] if text else []
-    if sample.image:
-        path = Path(history.start.output_dir if history.start else "", sample.image)
-        content = path.read_bytes() if path.is_file() else b""
-        blocks.append(Photo(sample.image, content, f"made at step {sample.step:,}"))
+    # A report is made of records that a stranger may have written: of them no other file is read.
+    if re.fullmatch(r"samples/step-[0-9]+\.png", sample.image) and (path := history.directory / sample.image).is_file():
+        blocks.append(Photo(sample.image, path.read_bytes(), f"made at step {sample.step:,}"))
     return blocks
 
 

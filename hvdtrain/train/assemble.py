@@ -15,6 +15,7 @@ from hvdtrain.data.prepare import prepare
 from hvdtrain.data.prepared import PreparedData
 from hvdtrain.errors import DataError, RecipeError, SetupError
 from hvdtrain.recipe.batching import BatchPlan, plan_batch, total_steps
+from hvdtrain.sync import _batchnorm as batchnorm
 from hvdtrain.sync import wrap
 from hvdtrain.tasks._task import build as build_task
 from hvdtrain.train import device as devices
@@ -62,14 +63,16 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
         devices.make_deterministic()
     batch = together(world, lambda: plan_batch(config, world.size))
     number_format = together(world, lambda: precision.choose(config.precision, device))
-    data = data or _prepared_alike(recipe, world)
+    data = data or prepare_alike(recipe, world)
+    together(world, lambda: _check_choosing(recipe, data))
     task = together(world, lambda: make_task(recipe, data.encoder, device))
     model = together(world, lambda: build_model(recipe, task.spec, device))
     flops = flops_per_target(model, task, data.train, device)
-    if config.sync_batchnorm and world.size > 1:
-        from hvdtrain.sync._batchnorm import convert
-
-        model = convert(model, world)
+    if config.sync_batchnorm:
+        together(world, lambda: _check_batchnorm(recipe, model))
+    synchronised = config.sync_batchnorm and world.size > 1
+    if synchronised:
+        model = batchnorm.convert(model, world)
     world.broadcast_(model_tensors(model))
     loader = together(world, lambda: _loader(recipe, data, task, model, batch, world, device))
     steps = loader.total_steps or total_steps(config, batch, targets_per_sample=task.targets_per_sample)
@@ -90,10 +93,15 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
         global_batch_size=batch.global_batch_size,
         max_grad_norm=config.max_grad_norm,
         total_steps=steps,
-        empty_batch=_empty_batch(data, task) if config.sync_batchnorm and world.size > 1 else None,
+        empty_batch=_empty_batch(data, task) if synchronised else None,
     )
     parameters = sum(p.numel() for p in model.parameters())
     return Assembly(recipe, loop, data, batch, threads, parameters, flops)
+
+
+def prepare_for(recipe: Recipe) -> PreparedData:
+    """Prepare a recipe's data in the form that its task reads; DataError where it can't be."""
+    return prepare(recipe.data, recipe.tokenizer, recipe.seed, getattr(recipe.task, "data_form", "examples"))
 
 
 def make_task(recipe: Recipe, encoder: Encoder, device: torch.device) -> Task:
@@ -138,10 +146,9 @@ def make_schedule(recipe: Recipe, global_batch_size: int, steps: int) -> Schedul
     return Schedule(config.name, peak, min_lr, config.warmup_steps, steps, rule)
 
 
-def _prepared_alike(recipe: Recipe, world: World) -> PreparedData:
-    """Prepare the data on each host, and make sure that all hosts have the same."""
-    form: str = getattr(recipe.task, "data_form", "examples")
-    data = together(world, lambda: prepare(recipe.data, recipe.tokenizer, recipe.seed, form))
+def prepare_alike(recipe: Recipe, world: World) -> PreparedData:
+    """Prepare the data on each host; DataError where it can't be, or where hosts have different data."""
+    data = together(world, lambda: prepare_for(recipe))
     prints: Mapping[int, str] = dict(enumerate(world.gather(data.fingerprint)))
     different = [rank for rank, fingerprint in prints.items() if fingerprint != prints[0]]
     if different:
@@ -150,6 +157,23 @@ def _prepared_alike(recipe: Recipe, world: World) -> PreparedData:
             "the files on their hosts differ; copy the same files to all hosts"
         )
     return data
+
+
+def _check_batchnorm(recipe: Recipe, model: torch.nn.Module) -> None:
+    if not any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        raise RecipeError(
+            f"train.sync_batchnorm = true: model {recipe.model.name} of this recipe has no BatchNorm to synchronise; "
+            "leave it out"
+        )
+
+
+def _check_choosing(recipe: Recipe, data: PreparedData) -> None:
+    """Nothing is to be chosen by the test part, where a run ends included."""
+    if recipe.train.early_stopping is not None and not data.may_choose:
+        raise RecipeError(
+            "train.early_stopping: validation is on the test part, as data.val_fraction is 0, and a run must not end "
+            "where that is best; set data.val_fraction above 0, or leave train.early_stopping out"
+        )
 
 
 def _phase_runs(recipe: Recipe, model: torch.nn.Module, task: Task, passes: int, size: int) -> list[PhaseRun]:

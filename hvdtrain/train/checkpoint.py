@@ -56,8 +56,10 @@ class Checkpoints:
         self._save_tokenizer = save_tokenizer
         self._keep_last = keep_last
 
-    def begin(self, step: int) -> None:
+    def begin(self, step: int, best: Mapping[str, Any] | None) -> None:
         """Set checkpoints of later steps aside: a run that begins at `step` takes another way from here.
+
+        `best` are facts of the best evaluation up to then, whose checkpoint is the best again, if it was kept.
 
         Raises:
             RunError: one can't be renamed.
@@ -66,6 +68,11 @@ class Checkpoints:
             for later, path in found(self._directory):
                 if later > step:
                     path.rename(_free_name(path.with_name(f"{path.name}.abandoned")))
+            if self.best is None:
+                (self._directory / _BEST).unlink(missing_ok=True)
+                name = f"step-{best['step']}" if best else ""
+                if best and (self._directory / name).is_dir():
+                    self._mark_best(name, best)
         except OSError as error:
             raise RunError(f"can't set a later checkpoint in {self._directory} aside: {error}") from error
 
@@ -92,11 +99,11 @@ class Checkpoints:
             shutil.rmtree(final, ignore_errors=True)
             partial.rename(final)
             _sync(self._directory)
+            if best is not None:
+                self._mark_best(final.name, best)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise RunError(f"can't write checkpoint {final}: {error}; older checkpoints are untouched") from error
-        if best is not None:
-            self._mark_best(final.name, best)
         self._prune()
         return CheckpointRecord(
             step=snapshot.state["step"], path=str(final), bytes=size, seconds=time.perf_counter() - began
@@ -136,7 +143,7 @@ class NoCheckpoints:
 
     best = None
 
-    def begin(self, step: int) -> None:
+    def begin(self, step: int, best: Mapping[str, Any] | None) -> None:
         return None
 
     def save(self, snapshot: Snapshot, best: Mapping[str, Any] | None = None) -> None:

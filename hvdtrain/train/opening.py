@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Trained:
     """A trained model, in evaluation mode on the CPU, with the encoder of its data, its task, its recipe, the step it
-    was saved at, and where."""
+    was saved at, and where. `fingerprint` is that of the data it was trained with."""
 
     model: torch.nn.Module
     encoder: Encoder
@@ -32,6 +32,7 @@ class Trained:
     recipe: Recipe
     step: int
     path: Path
+    fingerprint: str
 
 
 def open_trained(path: Path, changes: tuple[str, ...] = (), prefer: Literal["newest", "best"] = "newest") -> Trained:
@@ -58,7 +59,8 @@ def open_trained(path: Path, changes: tuple[str, ...] = (), prefer: Literal["new
     task = make_task(recipe, encoder, torch.device("cpu"))
     model = build_model(recipe, task.spec, torch.device("cpu"))
     load_model(model, snapshot.model)
-    return Trained(model.eval(), encoder, task, recipe, snapshot.state["step"], place)
+    fingerprint = snapshot.state.get("identity", {}).get("data", "")
+    return Trained(model.eval(), encoder, task, recipe, snapshot.state["step"], place, fingerprint)
 
 
 def _recipe(place: Path, changes: tuple[str, ...]) -> LoadedRecipe:

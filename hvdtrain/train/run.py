@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hvdtrain import world as worlds
-from hvdtrain.errors import NonFiniteError
+from hvdtrain.errors import NonFiniteError, RecipeError
 from hvdtrain.metrics.records import (
     CheckpointRecord,
     EvalRecord,
@@ -51,7 +51,9 @@ class Run:
         self._world = world
         self._checkpoints = checkpoints
         self._samples = samples
-        self._objective = Objective(*self._loop.task.objective, self._config.early_stopping)
+        own, wanted = self._loop.task.objective, self._config.objective
+        self._followed = (wanted.metric, wanted.mode) if wanted else own
+        self._objective = Objective(*self._followed, self._config.early_stopping)
         self._engine = engine
         self._window = Window(world, self._loop)
         self._origin = Origin(None, None, Counts(), ())
@@ -88,7 +90,7 @@ class Run:
             LostWorkerError: another worker ended.
         """
         self._loop.interrupt.begin()
-        self._checkpoints.begin(self._loop.step)
+        self._checkpoints.begin(self._loop.step, self._objective.facts() if self._config.keep_best else None)
         yield self._start_record(self._origin)
         before = self._origin.world_size
         if before is not None and before != self._world.size:
@@ -135,7 +137,15 @@ class Run:
             yield from self._evaluate_and_save(evaluates, saves or stop_asked)
         if last:
             return "finished"
-        return "stopped" if stop_asked else "converged" if self._objective.exhausted else ""
+        if stop_asked:
+            return "stopped"
+        if not self._objective.exhausted:
+            return ""
+        if not logs:
+            record, _ = self._window.close()
+            self._steps.append(record)
+            yield record
+        return "converged"
 
     def _evaluate_and_save(self, evaluates: bool, saves: bool) -> Iterator[Record]:
         began = time.perf_counter()
@@ -163,11 +173,22 @@ class Run:
             limit=self._config.eval_samples,
             step=loop.step,
         )
-        best = self._objective.see(loop.step, record.metrics)
+        self._check_objective(record)
+        best = self._assembly.data.may_choose and self._objective.see(loop.step, record.metrics)
         self._last_eval = replace(record, best=best)
         yield self._last_eval
         yield from self._sample()
         return best
+
+    def _check_objective(self, record: EvalRecord) -> None:
+        """Make sure that what the recipe wants to be followed is there; every worker has the same metrics."""
+        config = self._config
+        wanted = "train.objective" if config.objective else "train.early_stopping" if config.early_stopping else ""
+        if wanted and self._objective.metric not in record.metrics:
+            raise RecipeError(
+                f"{wanted}: follows the metric '{self._objective.metric}', which evaluations of this run do not give "
+                f"(they give {', '.join(record.metrics)})"
+            )
 
     def _sample(self) -> Iterator[SampleRecord]:
         """Every worker makes the same from the same weights, so nobody has to know who reports."""
@@ -199,7 +220,8 @@ class Run:
             "targets": self._window.counts.targets,
             "objective": self._objective.state_dict(),
         }
-        record = self._checkpoints.save(state.take(self._loop, extra), self._objective.facts() if best else None)
+        marked = self._objective.facts() if best and self._config.keep_best else None
+        record = self._checkpoints.save(state.take(self._loop, extra), marked)
         if record is not None:
             self._last_checkpoint = record.path
             yield record
@@ -228,7 +250,7 @@ class Run:
             val_targets=assembly.data.val.targets,
             unit=loop.task.unit,
             loss_unit=loop.task.loss_unit,
-            objective=loop.task.objective,
+            objective=self._followed,
             references=loop.task.references(assembly.data, "val"),
             sync=recipe.sync.name if self._world.size > 1 else "none",
             engine=self._engine,

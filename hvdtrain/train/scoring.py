@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hvdtrain.data.prepare import prepare
 from hvdtrain.errors import DataError
 from hvdtrain.train import device as devices
 from hvdtrain.train import precision
+from hvdtrain.train.assemble import prepare_alike
 from hvdtrain.train.evaluation import evaluate
 from hvdtrain.train.opening import Trained, open_trained
 from hvdtrain.world import together
@@ -59,8 +59,8 @@ def score(
     devices.set_threads(recipe.train.threads_per_worker, world)
     device = together(world, lambda: devices.choose(world.local_rank))
     number_format = together(world, lambda: precision.choose(recipe.train.precision, device))
-    form: str = getattr(recipe.task, "data_form", "examples")
-    data = together(world, lambda: prepare(recipe.data, recipe.tokenizer, recipe.seed, form))
+    data = prepare_alike(recipe, world)
+    together(world, lambda: _check_same(trained, data))
     name, dataset = together(world, lambda: _choose(data, part))
     trained.task.to(device)
     record = evaluate(
@@ -75,6 +75,16 @@ def score(
         part=name,
     )
     return Score(trained, record, trained.task.references(data, record.part), data.notes)
+
+
+def _check_same(trained: Trained, data: PreparedData) -> None:
+    """Of other data, or other parts of it, what is held out now may have been trained on; token ids may differ."""
+    if data.fingerprint != trained.fingerprint:
+        raise DataError(
+            f"the data is not what {trained.path} was trained with: its files, data or tokenizer section, or seed have "
+            "changed, so that what is held out now may have been trained on; evaluate with the recipe and the files of "
+            "the run (`hvdtrain predict` takes other inputs)"
+        )
 
 
 def _choose(data: PreparedData, part: Part | None) -> tuple[str, Dataset]:

@@ -85,7 +85,8 @@ def average_buffers(model: torch.nn.Module, world: World) -> None:
 
     Where BatchNorm is synchronised they are equal already.
     """
-    buffers = {name: b for name, b in model.named_buffers() if b.is_floating_point() and name in model.state_dict()}
+    kept = model.state_dict().keys()
+    buffers = {name: b for name, b in model.named_buffers() if b.is_floating_point() and name in kept}
     if world.size == 1 or not buffers:
         return
     sums = [world.start_sum(buffer.double(), f"buffer.{name}") for name, buffer in buffers.items()]

@@ -198,3 +198,49 @@ def test_resuming_knows_the_best_of_before(trained: Train) -> None:
 def test_early_stopping_without_evaluations_is_refused(trained: Train) -> None:
     with pytest.raises(RecipeError, match=r"early_stopping.*needs evaluations; set train\.eval_interval"):
         trained("train.eval_interval=0", "train.early_stopping={patience: 3}")
+
+
+def test_going_back_makes_the_best_of_before_the_best_again(trained: Train) -> None:
+    """Its own later checkpoint, of the same step as the one that was set aside, must not be taken for the best."""
+    output = trained("train.eval_interval=5", "train.save_interval=5", "train.keep_last=null")
+    assert checkpoint.best(output / "checkpoints") == output / "checkpoints" / "step-20"
+    worse = ("optimizer.lr=3", "lr_scheduler={name: constant, warmup_steps: 0}", "train.max_grad_norm=null")
+    back = str(output / "checkpoints" / "step-10")
+    trained("train.eval_interval=5", "train.save_interval=5", "train.keep_last=null", *worse, resume=back)
+    losses = {r["step"]: r["metrics"]["loss"] for r in records(output, "eval")}
+    assert losses[20] > losses[10], "the way back must be worse, or this shows nothing"
+    assert checkpoint.best(output / "checkpoints") == output / "checkpoints" / "step-10"
+
+
+def test_without_keep_best_none_is_marked(trained: Train) -> None:
+    output = trained("train.keep_best=false")
+    assert checkpoint.best(output / "checkpoints") is None
+    assert records(output, "end")[0]["best"] is None
+
+
+def test_another_metric_may_choose(trained: Train) -> None:
+    """Perplexity is the exp of the loss, so that the largest one is the worst loss."""
+    output = trained("train.eval_interval=5", "train.objective={metric: perplexity, mode: max}")
+    losses = {r["step"]: r["metrics"]["loss"] for r in records(output, "eval")}
+    assert checkpoint.best(output / "checkpoints").name == f"step-{max(losses, key=losses.get)}"
+    assert records(output, "start")[0]["objective"] == ["perplexity", "max"]
+
+
+def test_a_metric_that_is_not_there_can_not_choose(trained: Train) -> None:
+    with pytest.raises(
+        RecipeError, match=r"train\.objective: follows the metric 'acuracy', which .* \(they give loss, "
+    ):
+        trained("train.objective={metric: acuracy, mode: max}")
+
+
+def test_batchnorm_that_is_not_there_can_not_be_synchronised(trained: Train) -> None:
+    with pytest.raises(RecipeError, match=r"train\.sync_batchnorm = true: model gpt .* has no BatchNorm"):
+        trained("train.sync_batchnorm=true")
+
+
+def test_the_last_updates_of_a_run_that_converged_are_logged(trained: Train) -> None:
+    output = trained(
+        "train.log_interval=7", "train.eval_interval=2", "train.early_stopping={patience: 1, min_delta: 99}"
+    )
+    assert records(output, "end")[0]["step"] == 4
+    assert [r["step"] for r in records(output, "step")] == [4]
