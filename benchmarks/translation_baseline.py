@@ -6,7 +6,8 @@ The dictionary is IBM Model 1 (Brown et al. 1993, "The mathematics of statistica
 fitted by EM to the training verses of the recipe: t(f | e) is the probability that the English word e, or the empty
 word, gives the Spanish word f. Each English word of a test verse is replaced by its most probable Spanish one, and a
 word that training has not seen stays as it is. Verses are scored with sacrebleu, as `hvdtrain evaluate` scores the
-recipe's. The result goes to benchmarks/results/translation_baseline.json.
+recipe's; where `data.max_seq_len` cuts the recipe's references, these stay whole, and the result says how many they
+are. It goes to benchmarks/results/translation_baseline.json.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class Verses:
     test_english: list[str]
     test_spanish: list[str]
     part: str
+    cut: int
+    """References of those to be translated that are shorter where the recipe is scored, cut at `data.max_seq_len`."""
 
 
 def verses_of(name: str) -> Verses:
@@ -70,8 +73,10 @@ def verses_of(name: str) -> Verses:
     assert tokenizer is not None, "texts have a tokenizer"
     for dataset, rows in ((prepared.train, parts.train), (prepared.test or prepared.val, held_out)):
         given = dataset.batch(np.arange(len(dataset)))["targets"].tolist()
+        cut = 0
         for row, ids in zip(rows.tolist(), given, strict=True):
             text = tokenizer.decode(token for token in ids if token >= 0)
+            cut += text != spanish[row]
             if not spanish[row].startswith(text.rstrip("\N{REPLACEMENT CHARACTER}")):
                 raise RuntimeError(f"the recipe has another verse in the place of {spanish[row]}")
     train, test = parts.train.tolist(), held_out.tolist()
@@ -81,6 +86,7 @@ def verses_of(name: str) -> Verses:
         [english[row] for row in test],
         [spanish[row] for row in test],
         part,
+        cut,
     )
 
 
@@ -195,6 +201,7 @@ def main() -> None:
         "part": verses.part,
         "fitted_to": len(verses.train_english),
         "measured_on": len(verses.test_english),
+        "references_cut_for_the_recipe": verses.cut,
         "references": {name: {NAME: mark} for name, mark in marks.items()},
         "signatures": {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())},
     }

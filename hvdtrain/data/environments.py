@@ -62,13 +62,13 @@ def evaluation_seed(episode: int) -> int:
     return episode_seed(0, EVALUATION, episode)
 
 
-def random_return(environments: Environments) -> float:
-    """Return the mean return of a policy that draws each action with equal probability, over the evaluation's
-    episodes."""
+def random_return(environments: Environments, first: int) -> float:
+    """Return the mean return of a policy that draws each action with equal probability, over an evaluation's episodes
+    from number `first` on."""
     returns = []
     made = environments.make()
     draw = np.random.Generator(np.random.Philox(np.random.SeedSequence(EVALUATION)))
-    for episode in range(environments.eval_episodes):
+    for episode in range(first, first + environments.eval_episodes):
         made.reset(seed=evaluation_seed(episode))
         total, over = 0.0, False
         while not over:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from hvdtrain.data import cache
 from hvdtrain.data.encoders import EnvironmentEncoder
 from hvdtrain.data.environments import Environments, random_return
 from hvdtrain.data.prepared import PreparedData
@@ -17,6 +18,9 @@ from hvdtrain.registry import find
 
 if TYPE_CHECKING:
     from hvdtrain.registry import RegisteredConfig
+
+FORMAT = 1
+RANDOM_POLICY = "random policy"
 
 
 class Episodes:
@@ -62,10 +66,10 @@ class Copies:
 
 def prepare_environments(config: RegisteredConfig, seed: int) -> PreparedData:
     """Return the environments that a recipe names. The best checkpoint is chosen by the episodes of `val`, so that
-    `test` has others.
+    `test` has others; the marks are of those.
 
     Raises:
-        UserError: they can't be made, see `Environments.make`.
+        UserError: they can't be made, see `Environments.make`, or the cache can't be written.
     """
     environments: Environments = find("data", config.name).environments(config)
     made = environments.make()
@@ -73,7 +77,7 @@ def prepare_environments(config: RegisteredConfig, seed: int) -> PreparedData:
     made.close()
     version = importlib.metadata.version("gymnasium")
     identity = json.dumps([config.model_dump(mode="json"), seed, version], sort_keys=True)
-    marks = {"random policy": random_return(environments)}
+    marks = {RANDOM_POLICY: _random_mark(environments, environments.eval_episodes, version)}
     solved = environments.threshold()
     return PreparedData(
         train=Copies(environments, observation, actions),
@@ -87,3 +91,12 @@ def prepare_environments(config: RegisteredConfig, seed: int) -> PreparedData:
         fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
         references={"mean_return": marks | ({} if solved is None else {"solved": solved})},
     )
+
+
+def _random_mark(environments: Environments, first: int, version: str) -> float:
+    """Return what a random policy reaches in the episodes from `first` on; they are played once a host."""
+    depends_on = [FORMAT, environments.name, first, environments.eval_episodes, version]
+    key = hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
+    entry = cache.root() / "prepared" / f"random-policy-{key[:20]}"
+    facts = cache.ensure(entry, lambda folder: {RANDOM_POLICY: random_return(environments, first)})
+    return float(facts[RANDOM_POLICY])

@@ -6,7 +6,6 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -44,8 +43,3 @@ def _network(widths: list[int], last_gain: float) -> nn.Sequential:
         nn.init.zeros_(linear.bias)
         layers += [linear] if last else [linear, nn.Tanh()]
     return nn.Sequential(*layers)
-
-
-def log_probabilities(logits: Tensor) -> Tensor:
-    """Return the log probabilities (B, A) of logits in float32 or better."""
-    return torch.log_softmax(logits.float(), dim=-1)

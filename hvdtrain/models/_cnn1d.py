@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hvdtrain.models._norm_config import GROUP_WIDTH
 from hvdtrain.models._spec import DataSpec
 from hvdtrain.models._texts import TokenDropout, masked_max, valid_tokens
-from hvdtrain.models.cnn1d import GROUP_WIDTH, Config
+from hvdtrain.models.cnn1d import Config
 
 
 class CNN1D(nn.Module):

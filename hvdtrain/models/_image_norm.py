@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import nn
 
-from hvdtrain.models._image_norm_config import GROUP_WIDTH
+from hvdtrain.models._norm_config import GROUP_WIDTH
 
 
 def make_norm(kind: Literal["batch", "group"], channels: int) -> nn.BatchNorm2d | nn.GroupNorm:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hvdtrain.models._spec import DataSpec
 from hvdtrain.models._texts import valid_tokens
-from hvdtrain.models._transformer import _attention_in_float32
+from hvdtrain.models._transformer import attention_in_float32
 from hvdtrain.models.transformer import Config
 
 KeysValues = tuple[Tensor, Tensor]
@@ -184,7 +184,7 @@ class Attention(nn.Module):
         """Return (B, T, C) for (B, T, C), which attends to what is `valid` (broadcast to (B, H, T, S)), or, if causal,
         to positions up to its own."""
         queries, (keys, values) = self._heads(self.query(x)), keys_values
-        if _attention_in_float32(keys):
+        if attention_in_float32(keys):
             with torch.autocast("cpu", enabled=False):
                 mixed = F.scaled_dot_product_attention(
                     queries.float(), keys.float(), values.float(), attn_mask=valid, is_causal=causal

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hvdtrain.models._transformer_config import BlocksConfig
 
 _FLOAT32_ATTENTION_BELOW = 512
-"""Number of keys; see `_attention_in_float32`."""
+"""Number of keys; see `attention_in_float32`."""
 
 
 class KVCache:
@@ -107,13 +107,13 @@ class Attention(nn.Module):
             is_causal=not past and valid is None,
             enable_gqa=self.heads[0] != self.heads[1],
         )
-        if _attention_in_float32(keys):
+        if attention_in_float32(keys):
             with torch.autocast("cpu", enabled=False):
                 return attend(queries.float(), keys.float(), values.float())
         return attend(queries, keys, values)
 
 
-def _attention_in_float32(keys: Tensor) -> bool:
+def attention_in_float32(keys: Tensor) -> bool:
     """Return whether CPU autocast does better without this attention: short keys (B, K, T, D) and a CPU without AMX.
 
     torch's bf16 kernel takes 1.66 times as long as the float32 one at T = 128, 0.95 at 512 and 0.84 at 1,024 (torch

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from hvdtrain.models._image_norm_config import check_groups
+from hvdtrain.models._norm_config import check_groups
 from hvdtrain.registry import RegisteredConfig
 
 if TYPE_CHECKING:

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from hvdtrain.models._norm_config import check_groups
 from hvdtrain.registry import RegisteredConfig
 
 if TYPE_CHECKING:
     from hvdtrain.models._cnn1d import CNN1D
     from hvdtrain.models._spec import DataSpec
-
-GROUP_WIDTH = 8
-"""Channels of a group of `norm: group`."""
 
 
 class Config(RegisteredConfig):
@@ -47,9 +45,7 @@ class Config(RegisteredConfig):
     @field_validator("norm")
     @classmethod
     def _groups_divide_channels(cls, norm: str, info: ValidationInfo) -> str:
-        channels = info.data.get("channels")
-        if norm == "group" and channels is not None and channels % GROUP_WIDTH:
-            raise ValueError(f"group needs model.channels, {channels}, to be a multiple of {GROUP_WIDTH}")
+        check_groups(norm, "model.channels", [info.data["channels"]] if "channels" in info.data else [])
         return norm
 
 

@@ -20,7 +20,12 @@ class Config(BlocksConfig):
 
 
 def build(config: Config, spec: DataSpec) -> GPT:
-    """Return a freshly initialised GPT; its weights depend on torch's global seed alone."""
+    """Return a freshly initialised GPT; its weights depend on torch's global seed alone.
+
+    Raises:
+        RecipeError: the data are no texts.
+    """
     from hvdtrain.models._gpt import GPT
 
+    spec.needs("gpt", "vocab_size")
     return GPT(config, spec)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
+from hvdtrain.errors import RecipeError
 from hvdtrain.registry import RegisteredConfig
 
 if TYPE_CHECKING:
@@ -51,9 +52,14 @@ def build(config: Config, spec: DataSpec) -> Transformer:
     """Return a freshly initialised transformer; its weights depend on torch's global seed alone.
 
     Raises:
-        RecipeError: the data are no texts.
+        RecipeError: the data are no texts, or the task wants something else than a text for each.
     """
     from hvdtrain.models._seq2seq import Transformer
 
     spec.needs("transformer", "vocab_size")
+    if spec.outputs:
+        raise RecipeError(
+            f"model.name = transformer: writes a text for each text, and the task of this recipe wants {spec.outputs} "
+            "outputs; take model: {name: transformer_encoder}"
+        )
     return Transformer(config, spec)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +14,7 @@ from hvdtrain.data.encoders import Encoder, ImageEncoder
 from hvdtrain.data.noise import normal
 from hvdtrain.errors import RecipeError, UserError
 from hvdtrain.models._spec import DataSpec
+from hvdtrain.tasks._evaluating import evaluating
 from hvdtrain.tasks._gan_losses import LOSSES
 from hvdtrain.tasks._generative_scores import Scorer, distance, inception_score
 from hvdtrain.tasks._task import Batch, Phase, Shown, Task
@@ -117,7 +117,7 @@ class GAN(Task):
         adversaries = _adversaries(model)
         device = next(model.parameters()).device
         made = []
-        with _evaluating(model):
+        with evaluating(model):
             for begin in range(0, count, _AT_ONCE):
                 numbers = np.arange(begin, min(begin + _AT_ONCE, count))
                 noise = torch.from_numpy(normal(seed, _FOR_SHOWING, numbers, adversaries.z_dim))
@@ -213,14 +213,3 @@ def _adversaries(model: nn.Module) -> Adversaries:
             f"({type(model).__name__}) does not have; take model: {{name: dcgan}}"
         )
     return model  # type: ignore[return-value]
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(was_training)

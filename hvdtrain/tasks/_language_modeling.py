@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import cross_entropy
 
+from hvdtrain.errors import RecipeError
 from hvdtrain.models._spec import DataSpec
 from hvdtrain.tasks._task import Batch, Phase, SampleRequest, Task
 
@@ -70,7 +71,22 @@ class LanguageModeling(Task):
 
 def _summed_cross_entropy(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     """Return the sum over valid targets of -log p(target), in nats: logits (B, T, V), targets (B, T)."""
-    logits = model(batch["inputs"])
+    logits = _logits(model, batch["inputs"])
     return cross_entropy(
         logits.view(-1, logits.size(-1)), batch["targets"].view(-1), ignore_index=_IGNORED, reduction="sum"
     )
+
+
+def _logits(model: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """Return logits (B, T, V) for inputs (B, T).
+
+    Raises:
+        RecipeError: the model gives something else, such as logits for each text, or wants a source text.
+    """
+    found = None if hasattr(model, "start") else model(inputs)
+    if not isinstance(found, torch.Tensor) or found.ndim != 3 or found.shape[:2] != inputs.shape:
+        raise RecipeError(
+            "task.name = language_modeling: needs a model that predicts the token after each one, which that of this "
+            f"recipe ({type(model).__name__}) does not; take model: {{name: gpt}}"
+        )
+    return found

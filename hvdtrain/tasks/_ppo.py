@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hvdtrain.data.environments import Environments, evaluation_seed
 from hvdtrain.models._spec import DataSpec
+from hvdtrain.tasks._policy import policy_of
 from hvdtrain.tasks._task import Batch, Phase, Task
 
 if TYPE_CHECKING:
@@ -39,13 +40,13 @@ class PPO(Task):
 
     def _loss(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         """Return the sum over transitions of the loss (equation 9 of the paper, with its sign turned)."""
-        logits, values = model(batch["observations"])
-        log_probs = torch.log_softmax(logits.float(), dim=-1)
+        logits, values = policy_of(model, batch["observations"])
+        log_probs = torch.log_softmax(logits, dim=-1)
         chosen = log_probs.gather(1, batch["actions"].unsqueeze(1)).squeeze(1)
         ratio = (chosen - batch["log_probs"]).exp()
         advantages, clip = batch["advantages"], self._config.clip
         policy = -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
-        value = 0.5 * (values.float() - batch["returns"]).square()
+        value = 0.5 * (values - batch["returns"]).square()
         entropy = -(log_probs.exp() * log_probs).sum(dim=1)
         whole = policy + self._config.value_coefficient * value - self._config.entropy_coefficient * entropy
         total: Tensor = whole.sum()
@@ -70,8 +71,8 @@ class PPO(Task):
         return {"mean_return": mean, "return_spread": spread, "episode_length": sums["steps"] / episodes}
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[dict[str, Any]]:
-        logits, values = model(batch["inputs"])
-        probabilities = torch.softmax(logits.float(), dim=-1)
+        logits, values = policy_of(model, batch["inputs"])
+        probabilities = torch.softmax(logits, dim=-1)
         best = probabilities.argmax(dim=-1)
         return [
             {"action": self._actions[int(a)], "probability": float(p[int(a)]), "value": float(v)}
@@ -86,7 +87,7 @@ class PPO(Task):
         running = list(range(len(made)))
         while running:
             observations = torch.from_numpy(np.stack([seen[i] for i in running]).astype(np.float32)).to(device)
-            actions = model(observations)[0].argmax(dim=-1).tolist()
+            actions = policy_of(model, observations)[0].argmax(dim=-1).tolist()
             still = []
             for index, action in zip(running, actions, strict=True):
                 start = int(made[index].action_space.start)

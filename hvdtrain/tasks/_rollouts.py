@@ -2,7 +2,8 @@
 
 The environments are dealt to the workers as samples are: worker r of n steps environments r, r + n, ... What an
 environment does depends on its number, on the run's seed and on the policy, so the transitions of a rollout, and those
-of each global batch, do not depend on the number of workers.
+of each global batch, are those of one worker, but for rounding: how many environments the policy is asked about at a
+time changes the last bits of its answers, and where one lies on the edge between two actions another trajectory begins.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from hvdtrain.data.environments import Environments
 from hvdtrain.data.ordering import permutation
 from hvdtrain.errors import CheckpointError, RecipeError
+from hvdtrain.tasks._policy import policy_of
 from hvdtrain.tasks._stepping import SteppedEnvironment, advantages
 
 if TYPE_CHECKING:
@@ -55,6 +57,11 @@ class RolloutLoader:
         self.position = 0
         self.sample_ids = np.empty(0, dtype=np.int64)
         self._config, self._model, self._world, self._device, self._seed = config, model, world, device, seed
+        self._identity = {
+            "task.rollout_steps": config.rollout_steps,
+            "task.epochs": config.epochs,
+            "train.global_batch_size": global_batch_size,
+        }
         self._numbers = range(world.rank, environments.count, world.size)
         self._stepped = {n: SteppedEnvironment(environments.make(), seed, n) for n in self._numbers}
         self._count = environments.count
@@ -112,19 +119,28 @@ class RolloutLoader:
             "used": self._used,
             "seed": self._seed,
             "environments": everyone,
+            "identity": self._identity,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state, with any number of workers.
 
         Raises:
-            CheckpointError: it is of another number of environments or another seed.
+            CheckpointError: it is of another number of environments, another seed, other rollouts or another global
+                batch: its place in a rollout means nothing here.
         """
         if len(state["environments"]) != self._count or state["seed"] != self._seed:
             raise CheckpointError(
                 f"the checkpoint has {len(state['environments'])} environments and seed {state['seed']}, this run "
                 f"{self._count} and {self._seed}: resume with those of the checkpoint"
             )
+        for name, now in self._identity.items():
+            before = state["identity"].get(name)
+            if before != now:
+                raise CheckpointError(
+                    f"the checkpoint is in the middle of another rollout: {name} was {before} and is {now} now; resume "
+                    f"with {name}={before}, or start anew with --resume never"
+                )
         own = [state["environments"][str(number)] for number in self._numbers]
         for number, saved in zip(self._numbers, own, strict=True):
             self._stepped[number].restore(saved["episode"])
@@ -170,8 +186,8 @@ class RolloutLoader:
 
     def _policy(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():
-            logits, values = self._model(torch.from_numpy(observations.astype(np.float32)).to(self._device))
-        return logits.float().cpu().numpy().astype(np.float64), values.float().cpu().numpy()
+            logits, values = policy_of(self._model, torch.from_numpy(observations.astype(np.float32)).to(self._device))
+        return logits.cpu().numpy().astype(np.float64), values.cpu().numpy()
 
     def _standardised(self, gained: np.ndarray) -> np.ndarray:
         sums = torch.tensor([gained.sum(dtype=np.float64), np.square(gained, dtype=np.float64).sum(), gained.size])

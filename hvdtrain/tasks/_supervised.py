@@ -74,11 +74,12 @@ def outputs_of(model: nn.Module, batch: Batch, outputs: int) -> Tensor:
     Raises:
         RecipeError: it gives something else, such as logits for each token.
     """
-    found: Tensor = model(batch["inputs"])
-    if found.shape != (len(batch["inputs"]), outputs):
+    found = model(batch["inputs"])
+    if not isinstance(found, Tensor) or found.shape != (len(batch["inputs"]), outputs):
+        given = f"numbers of shape {tuple(found.shape)}" if isinstance(found, Tensor) else "several things"
         raise RecipeError(
-            f"the model of this recipe ({type(model).__name__}) gives numbers of shape {tuple(found.shape)} for a "
-            f"batch of {len(batch['inputs'])} samples, and the task needs {outputs} for each: take a model that "
+            f"the model of this recipe ({type(model).__name__}) gives {given} for a batch of "
+            f"{len(batch['inputs'])} samples, and the task needs {outputs} for each: take a model that "
             "classifies, such as mlp, cnn, bilstm"
         )
     return found.float()

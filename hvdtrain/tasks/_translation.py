@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,6 +17,7 @@ from hvdtrain.models._spec import DataSpec
 from hvdtrain.models._texts import valid_tokens
 from hvdtrain.tasks._beam_search import Found, Growing, beam_search
 from hvdtrain.tasks._bleu import CorpusScores
+from hvdtrain.tasks._evaluating import evaluating
 from hvdtrain.tasks._task import Batch, Phase, Shown, Task
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Translation(Task):
         chosen = np.random.default_rng([seed, _SHOWN_STREAM]).choice(len(val), count, replace=False)
         batch = val.batch(np.sort(chosen))
         source = batch["source"].to(next(model.parameters()).device)
-        with _evaluating(model):
+        with evaluating(model):
             found = self._search(model, source, self._config.beam_size)
         triples = zip(self._texts(source), self._references(batch), found, strict=True)
         lines = [
@@ -173,14 +173,3 @@ def _translator(model: nn.Module) -> Translator:
             f"({type(model).__name__}) is not; take model: {{name: transformer}}"
         )
     return model  # type: ignore[return-value]
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(was_training)

@@ -38,6 +38,12 @@ class Config(RegisteredConfig):
     noise_seed: int = Field(0, ge=0, lt=2**32)
     classifier: Annotated[Path | None, Field(strict=False)] = None
 
+    @field_validator("classifier")
+    @classmethod
+    def _same_place_from_everywhere(cls, classifier: Path | None) -> Path | None:
+        """A checkpoint of this run is opened from other working directories than the recipe was."""
+        return None if classifier is None else classifier.expanduser().absolute()
+
     @field_validator("label_smoothing")
     @classmethod
     def _labels_to_smooth(cls, smoothing: float, info: ValidationInfo) -> float:

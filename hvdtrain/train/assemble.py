@@ -105,7 +105,7 @@ def prepare_for(recipe: Recipe) -> PreparedData:
 
 
 def make_task(recipe: Recipe, encoder: Encoder, device: torch.device) -> Task:
-    """Build the recipe's task, with the trained model that it measures with, if any.
+    """Build the recipe's task, with the trained model that it measures with, if any: of a run its best checkpoint.
 
     Raises:
         UserError: the data is not what the task reads, or that other model is not there.
@@ -114,7 +114,7 @@ def make_task(recipe: Recipe, encoder: Encoder, device: torch.device) -> Task:
     if task.wants_model is not None:
         from hvdtrain.train.opening import open_trained
 
-        other = open_trained(task.wants_model)
+        other = open_trained(task.wants_model, prefer="best")
         task.attach(other.model.to(device), other.encoder)
     task.to(device)
     return task

@@ -269,13 +269,13 @@ def test_under_autocast_norms_and_the_residual_stream_stay_float32() -> None:
 def test_attention_leaves_autocast_only_where_float32_is_the_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = torch.zeros(1, 1, 511, 2)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert not _transformer._attention_in_float32(keys)
+    assert not _transformer.attention_in_float32(keys)
     with torch.autocast("cpu", torch.bfloat16):
-        assert _transformer._attention_in_float32(keys)
-        assert not _transformer._attention_in_float32(torch.zeros(1, 1, 512, 2))
-        assert not _transformer._attention_in_float32(keys.to("meta"))
+        assert _transformer.attention_in_float32(keys)
+        assert not _transformer.attention_in_float32(torch.zeros(1, 1, 512, 2))
+        assert not _transformer.attention_in_float32(keys.to("meta"))
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-        assert not _transformer._attention_in_float32(keys)
+        assert not _transformer.attention_in_float32(keys)
 
 
 def test_an_empty_batch_gives_no_logits_and_no_gradient() -> None:

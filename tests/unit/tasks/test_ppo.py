@@ -12,7 +12,8 @@ import torch
 
 pytest.importorskip("gymnasium")
 
-from hvdtrain.data.environments import Environments, episode_seed
+from hvdtrain.data.encoders import EnvironmentEncoder
+from hvdtrain.data.environments import EVALUATION, Environments, episode_seed
 from hvdtrain.data.prepare_environments import prepare_environments
 from hvdtrain.data.sources import gymnasium as source
 from hvdtrain.errors import CheckpointError, DataError, RecipeError
@@ -22,7 +23,7 @@ from hvdtrain.tasks._rollouts import RolloutLoader
 from hvdtrain.tasks._stepping import advantages
 
 DATA = source.Config(environments=4, eval_episodes=6)
-ENCODER = prepare_environments(DATA, 0).encoder
+ENCODER = EnvironmentEncoder(environment="CartPole-v1", observation=4, class_names=("action 0", "action 1"))
 
 
 def model(seed: int = 3) -> torch.nn.Module:
@@ -121,6 +122,19 @@ def test_the_loss_is_that_of_the_paper() -> None:
     assert task.phases[0].loss(net, batch).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_first_ratio_is_one_under_autocast() -> None:
+    """Without value and entropy the loss is minus the sum of ratio times advantage; a ratio in bf16 begins 1 % off."""
+    config = ppo.Config(rollout_steps=64, epochs=2, value_coefficient=0, entropy_coefficient=0)
+    task = ppo.build(config, ENCODER)  # type: ignore[arg-type]
+    [batch, *_] = next(loader(Alone(0, 1), config))
+    for one in range(len(batch["actions"])):
+        with torch.autocast("cpu", torch.bfloat16):
+            alone = {name: tensor[one : one + 1] for name, tensor in batch.items()} | {"advantages": torch.ones(1)}
+            loss = task.phases[0].loss(model(), alone)
+        assert loss.dtype == torch.float32
+        assert loss.item() == pytest.approx(-1.0, abs=1e-6)
+
+
 def test_two_workers_together_see_what_one_sees() -> None:
     whole = Alone(0, 1)
     one = loader(whole)
@@ -188,6 +202,34 @@ def test_a_state_of_other_environments_is_refused() -> None:
         loader(Alone(0, 1), seed=6).load_state_dict(state)
 
 
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"rollout_steps": 32}, "task.rollout_steps was 64 and is 32 now; resume with task.rollout_steps=64"),
+        ({"epochs": 3}, "task.epochs was 2 and is 3 now"),
+        ({"batch": 64}, "train.global_batch_size was 32 and is 64 now"),
+    ],
+)
+def test_a_state_in_the_middle_of_another_rollout_is_refused(changes: dict[str, int], complaint: str) -> None:
+    state = json.loads(json.dumps(loader(Alone(0, 1)).state_dict()))
+    batch = changes.pop("batch", 32)
+    other = loader(Alone(0, 1), ppo.Config(**{"rollout_steps": 64, "epochs": 2} | changes), batch=batch)
+    with pytest.raises(CheckpointError, match=complaint):
+        other.load_state_dict(state)
+
+
+def test_a_model_without_policy_and_value_is_refused() -> None:
+    network, task = torch.nn.Linear(4, 2), ppo.build(ppo.Config(), ENCODER)  # type: ignore[arg-type]
+    batch = prepare_environments(DATA, 0).train.batch(np.arange(2))
+    expected = r"ppo: needs a model that gives a policy and a value.*\(Linear\) does not; take .*actor_critic"
+    with pytest.raises(RecipeError, match=expected):
+        task.phases[0].loss(network, batch)
+    with pytest.raises(RecipeError, match=expected):
+        task.evaluate(network, {"episode": torch.arange(2)})
+    with pytest.raises(RecipeError, match=expected):
+        task.predict(network, {"inputs": torch.zeros(1, 4)})
+
+
 def test_what_does_not_fit_is_refused_with_what_does() -> None:
     with pytest.raises(
         RecipeError, match=r"not a multiple of 3 workers; use data.environments=3 or data.environments=6"
@@ -203,8 +245,6 @@ def test_what_does_not_fit_is_refused_with_what_does() -> None:
 
 def test_an_evaluation_plays_every_episode_with_the_likeliest_actions() -> None:
     import gymnasium
-
-    from hvdtrain.data.environments import EVALUATION
 
     net, task = model(), ppo.build(ppo.Config(), ENCODER)  # type: ignore[arg-type]
     returns = []
@@ -236,3 +276,23 @@ def test_a_random_policy_is_the_mark_beneath() -> None:
     marks = prepare_environments(source.Config(eval_episodes=50), 0).references["mean_return"]
     assert marks["solved"] == 475
     assert 15 < marks["random policy"] < 30  # 22 is known
+
+
+def test_the_mark_of_a_random_policy_is_of_the_test_parts_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it is played once, however often it is asked for."""
+    import gymnasium
+
+    config = source.Config(eval_episodes=7)
+    mark = prepare_environments(config, 0).references["mean_return"]["random policy"]
+    environment, returns = gymnasium.make("CartPole-v1"), []
+    draw = np.random.Generator(np.random.Philox(np.random.SeedSequence(EVALUATION)))
+    for episode in range(7, 14):
+        environment.reset(seed=episode_seed(0, EVALUATION, episode))
+        total, over = 0.0, False
+        while not over:
+            _, reward, ended, cut, _ = environment.step(int(draw.random() * 2))
+            total, over = total + float(reward), ended or cut
+        returns.append(total)
+    assert mark == pytest.approx(np.mean(returns))
+    monkeypatch.setattr("hvdtrain.data.prepare_environments.random_return", None)
+    assert prepare_environments(config, 1).references["mean_return"]["random policy"] == mark

@@ -1,13 +1,12 @@
-"""Translation: the loss against its definition, beam search against exhaustive search, scores against sacrebleu's."""
+"""Translation: the loss against its definition, search with a model, evaluation, and what else the loop asks for."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import random
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -21,14 +20,11 @@ from hvdtrain.data.tokenizers.bytes import ByteTokenizer
 from hvdtrain.errors import RecipeError, SetupError
 from hvdtrain.models import transformer
 from hvdtrain.models._seq2seq import Transformer
-from hvdtrain.tasks._beam_search import Found, beam_search
 from hvdtrain.tasks._task import Batch
 from hvdtrain.tasks._translation import Translation
 from hvdtrain.tasks.translation import Config, build
 
 sacrebleu = pytest.importorskip("sacrebleu")
-
-from hvdtrain.tasks._bleu import CorpusScores  # noqa: E402
 
 TOKENIZER = ByteTokenizer()
 END = TOKENIZER.eos_id
@@ -68,9 +64,6 @@ def evaluated(the_task: Translation, network: Transformer, data: Batch) -> dict[
     """What an evaluation adds up, as the loop asks for it."""
     with torch.inference_mode():
         return the_task.evaluate(network, data)
-
-
-# the loss
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.4])
@@ -128,158 +121,6 @@ def test_an_empty_batch_has_no_loss_and_no_translations(groups: int) -> None:
     assert the_task.predict(network, {"source": torch.empty(0, 0, dtype=torch.int64)}) == []
 
 
-# beam search
-
-
-class Table:
-    """Texts whose next token has probabilities that are a function of the source and the tokens before it."""
-
-    def __init__(self, probabilities: Callable[[int, tuple[int, ...]], list[float]], sources: int, beam: int) -> None:
-        self._probabilities = probabilities
-        self._texts: list[list[tuple[int, ...]]] = [[()] * beam for _ in range(sources)]
-        self._sources = list(range(sources))
-
-    def step(self, tokens: Tensor) -> Tensor:
-        self._texts = [
-            [(*text, token) for text, token in zip(texts, row, strict=True)]
-            for texts, row in zip(self._texts, tokens.tolist(), strict=True)
-        ]
-        rows = [
-            [self._probabilities(source, text[1:]) for text in texts]
-            for source, texts in zip(self._sources, self._texts, strict=True)
-        ]
-        return torch.tensor(rows, dtype=torch.float64).log().float() + 7.0  # logits are no log probabilities
-
-    def reorder(self, origins: Tensor) -> None:
-        self._texts = [[texts[k] for k in row] for texts, row in zip(self._texts, origins.tolist(), strict=True)]
-
-    def keep(self, sources: Tensor) -> None:
-        self._texts = [self._texts[i] for i in sources.tolist()]
-        self._sources = [self._sources[i] for i in sources.tolist()]
-
-
-VOCABULARY, STOP = 4, 2
-
-
-def drawn(seed: int) -> Callable[[int, tuple[int, ...]], list[float]]:
-    """Probabilities drawn by chance."""
-
-    def probabilities(source: int, before: tuple[int, ...]) -> list[float]:
-        chance = random.Random(f"{seed} {source} {before}")
-        weights = [chance.random() ** 2 + 1e-3 for _ in range(VOCABULARY)]
-        return [weight / sum(weights) for weight in weights]
-
-    return probabilities
-
-
-def search(
-    probabilities: Callable[[int, tuple[int, ...]], list[float]], limits: list[int], beam: int, penalty: float = 0.0
-) -> list[Found]:
-    table = Table(probabilities, len(limits), beam)
-    return beam_search(table, torch.tensor(limits), end=STOP, beam_size=beam, length_penalty=penalty)
-
-
-def all_texts(
-    probabilities: Callable[[int, tuple[int, ...]], list[float]], source: int, limit: int
-) -> dict[tuple[int, ...], float]:
-    """The log probability, its end included, of every text of at most `limit` tokens; at the limit the end is given
-    the probability that it has."""
-    others = [token for token in range(VOCABULARY) if token != STOP]
-    found = {}
-    for length in range(limit):
-        for text in itertools.product(others, repeat=length):
-            steps = [probabilities(source, text[:place])[token] for place, token in enumerate((*text, STOP))]
-            found[text] = sum(math.log(p) for p in steps)
-    return found
-
-
-@pytest.mark.parametrize("penalty", [0.0, 0.6, 2.0])
-@pytest.mark.parametrize("seed", range(5))
-def test_a_beam_as_wide_as_there_are_texts_is_exhaustive_search(seed: int, penalty: float) -> None:
-    limits = [4, 1, 3, 4]
-    found = search(drawn(seed), limits, 1 + 3 + 9 + 27, penalty)
-    for source, (limit, one) in enumerate(zip(limits, found, strict=True)):
-        texts = all_texts(drawn(seed), source, limit)
-        best = max(texts, key=lambda text: texts[text] / ((5 + len(text) + 1) / 6) ** penalty)
-        assert tuple(one.tokens) == best
-        assert one.log_probability == pytest.approx(texts[best], rel=1e-5)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_beam_of_one_is_greedy_choice(seed: int) -> None:
-    limits = [6, 2, 9]
-    for source, one in enumerate(search(drawn(seed), limits, 1)):
-        text: list[int] = []
-        while len(text) < limits[source] - 1:
-            p = drawn(seed)(source, tuple(text))
-            if p.index(max(p)) == STOP:
-                break
-            text.append(p.index(max(p)))
-        assert one.tokens == text
-
-
-def by_hand(_: int, before: tuple[int, ...]) -> list[float]:
-    """The likelier first token, 0, has no likely continuation; a text of 0 is likelier than the end at once."""
-    first = [0.5, 0.4, 0.05, 0.05]
-    after = {(0,): [0.31, 0.29, 0.1, 0.3], (1,): [0.02, 0.02, 0.9, 0.06]}
-    return first if not before else after.get(before, [0.05, 0.05, 0.85, 0.05])
-
-
-def test_two_hypotheses_find_what_one_misses() -> None:
-    greedy, beam = search(by_hand, [5], 1)[0], search(by_hand, [5], 2)[0]
-    assert greedy.tokens == [0, 0]
-    assert greedy.log_probability == pytest.approx(math.log(0.5 * 0.31 * 0.85), rel=1e-5)
-    assert beam.tokens == [1]
-    assert beam.log_probability == pytest.approx(math.log(0.4 * 0.9), rel=1e-5)
-
-
-def test_a_hypothesis_that_ends_leaves_its_place_to_another() -> None:
-    """The end is likeliest at once, and of what goes on the less likely, 1, has the better text of two tokens."""
-
-    def probabilities(_: int, before: tuple[int, ...]) -> list[float]:
-        return {(): [0.35, 0.2, 0.4, 0.05], (0,): [0.25] * 4}.get(before, [0.005, 0.003, 0.99, 0.002])
-
-    assert search(probabilities, [2], 2, 5.0)[0].tokens == [1]
-
-
-def test_the_length_penalty_is_wus() -> None:
-    """Of "end" (p = 0.4, 1 token) and "0 0 end" (p = 0.3, 3 tokens) the longer wins from where
-    (8 / 6)^a = log 0.3 / log 0.4."""
-
-    def probabilities(_: int, before: tuple[int, ...]) -> list[float]:
-        return {(): [0.6, 0.0, 0.4, 0.0], (0,): [0.5, 0.5, 0.0, 0.0]}.get(before, [0.0, 0.0, 1.0, 0.0])
-
-    turn = math.log(math.log(0.3) / math.log(0.4)) / math.log(8 / 6)
-    assert search(probabilities, [3], 3, turn - 0.01)[0].tokens == []
-    longer = search(probabilities, [3], 3, turn + 0.01)[0]
-    assert longer.tokens in ([0, 0], [0, 1])
-    assert longer.log_probability == pytest.approx(math.log(0.3), rel=1e-5), "its log probability, not its score"
-
-
-@pytest.mark.parametrize("beam", [1, 3])
-def test_a_text_ends_at_its_limit_and_the_end_counts(beam: int) -> None:
-    def endless(_: int, before: tuple[int, ...]) -> list[float]:
-        return [0.997, 0.001, 0.001, 0.001]
-
-    found = search(endless, [1, 3, 6], beam, 20.0)
-    assert [one.tokens for one in found] == [[], [0] * 2, [0] * 5]
-    expected = [(limit - 1) * math.log(0.997) + math.log(0.001) for limit in (1, 3, 6)]
-    assert [one.log_probability for one in found] == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("beam", [1, 2, 4])
-def test_texts_do_not_depend_on_which_others_are_searched_with_them(beam: int) -> None:
-    limits = [7, 3, 5, 7, 2]
-    together = search(drawn(11), limits, beam, 0.6)
-    for source, limit in enumerate(limits):
-        alone = search(lambda _, before, source=source: drawn(11)(source, before), [limit], beam, 0.6)
-        assert alone == [together[source]]
-
-
-def test_nothing_to_search_for_is_nothing_found() -> None:
-    assert search(drawn(0), [], 2) == []
-
-
 @pytest.mark.parametrize("beam", [1, 4])
 def test_search_with_a_transformer_gives_the_probabilities_of_its_forward(beam: int) -> None:
     """And neither its batch nor the padding of its source changes a translation."""
@@ -312,57 +153,6 @@ def test_a_translation_is_no_longer_than_its_source_allows() -> None:
     assert [len(found.tokens) + 1 for found in longest] == [ENCODER.max_seq_len] * 2
 
 
-# scores
-
-LETTERS = "abc deé ñ.,¿?!\"'() 1st 2,000 o'clock — 中文 \t"
-
-
-def texts(seed: int, count: int) -> tuple[list[str], list[str]]:
-    """Translations and references that have some words in common; some are empty, some equal."""
-    chance = random.Random(seed)
-    words = ["".join(chance.choices(LETTERS, k=chance.randint(1, 5))) for _ in range(12)]
-    references = [" ".join(chance.choices(words, k=chance.randint(0, 14))) for _ in range(count)]
-    translations = [
-        reference if chance.random() < 0.2 else " ".join(w for w in reference.split(" ") if chance.random() < 0.8)
-        for reference in references
-    ]
-    translations[0] = ""
-    return translations, references
-
-
-@pytest.mark.parametrize("workers", [1, 2, 3, 7])
-@pytest.mark.parametrize("seed", range(4))
-def test_scores_of_summed_shards_equal_sacrebleus_of_the_whole(seed: int, workers: int) -> None:
-    translations, references = texts(seed, 40)
-    scores = CorpusScores()
-    totals: dict[str, Tensor] = {}
-    for rank in range(workers):
-        for name, counts in scores.sums(translations[rank::workers], references[rank::workers]).items():
-            totals[name] = totals.get(name, torch.zeros(())) + counts
-    found = scores.metrics(totals)
-    assert found["bleu"] == sacrebleu.corpus_bleu(translations, [references], force=True).score
-    assert found["chrf"] == sacrebleu.corpus_chrf(translations, [references]).score
-    assert 1 < found["bleu"] < 100
-
-
-@pytest.mark.parametrize(
-    ("translations", "references"),
-    [(["a b c d e"], ["a b c d e"]), (["x"], ["a b c d"]), ([""], ["a b"]), (["a b"], [""]), (["a"] * 3, ["a b"] * 3)],
-)
-def test_scores_of_little_text_are_sacrebleus(translations: list[str], references: list[str]) -> None:
-    scores = CorpusScores()
-    found = scores.metrics(scores.sums(translations, references))
-    assert found["bleu"] == sacrebleu.corpus_bleu(translations, [references], force=True).score
-    assert found["chrf"] == sacrebleu.corpus_chrf(translations, [references]).score
-
-
-def test_scores_say_how_they_were_computed() -> None:
-    signatures = CorpusScores().signatures
-    assert "tok:13a" in signatures["bleu"]
-    assert "smooth:exp" in signatures["bleu"]
-    assert "nc:6|nw:0" in signatures["chrf"]
-
-
 @pytest.mark.parametrize("cuts", [(5,), (2, 5), (1, 3, 4, 5)])
 def test_evaluation_in_parts_equals_the_whole(cuts: tuple[int, ...]) -> None:
     network, the_task = model(spread=2.0), task(eval_beam_size=2)
@@ -388,9 +178,6 @@ def test_without_a_beam_only_the_loss_is_evaluated() -> None:
     found = the_task.metrics(evaluated(the_task, model(), batch()))
     assert found.keys() == {"loss", "perplexity"}
     assert the_task.objective == ("loss", "min")
-
-
-# what else the loop asks for
 
 
 class Pairs:

@@ -1,4 +1,4 @@
-"""What classifiers of images check of the norms that they configure."""
+"""What models with convolutions check of the norms that they configure."""
 
 from __future__ import annotations
 
