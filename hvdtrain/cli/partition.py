@@ -32,7 +32,7 @@ def partition(
     """Show which worker gets what of a recipe's training samples, and check that each is in exactly one part.
 
     The table counts the samples of the first epoch by worker and by class,
-    or by file or shard where there are no classes. A sample lost or repeated
+    or by file or shard where these are dealt or there are no classes. A sample lost or repeated
     makes it exit with 1.
 
     Example: hvdtrain data partition mlp-binary -np 10
@@ -90,7 +90,7 @@ def _blocks(recipe: Recipe, census: Census) -> Iterator[Block]:
             f"worker {worst} is the farthest from the whole: {distances[worst]:.3f} (total variation distance: the "
             "fraction of its samples that would have to be of other classes)"
         )
-    yield Paragraph(_what_it_means(census, fixed=getattr(config, "parts", None) is not None))
+    yield Paragraph(_what_it_means(census, recipe))
 
 
 def _table(census: Census) -> Table:
@@ -139,7 +139,7 @@ def _shown(census: Census) -> tuple[list[str], np.ndarray]:
     return [*chosen, f"{len(folded):,} others"], np.concatenate([counts[shown], counts[folded].sum(0, keepdims=True)])
 
 
-def _what_it_means(census: Census, *, fixed: bool) -> str:
+def _what_it_means(census: Census, recipe: Recipe) -> str:
     from hvdtrain.report import format as fmt
 
     if census.parts is None or census.largest_part is None:
@@ -149,11 +149,14 @@ def _what_it_means(census: Census, *, fixed: bool) -> str:
         )
     own = census.parts // census.counts.shape[1]
     text = f"A worker keeps its {'part' if own == 1 else f'{own} of {census.parts} parts'} for all epochs."
-    if not fixed:
+    if _depends_on_workers(recipe):
         text += (
             " Parts depend on the number of workers; one process repeats what these compute with "
-            f"data.partition.parts={census.parts}."
+            f"data.partition.parts={census.parts}"
         )
+        if recipe.train.global_batch_size is None:  # that of these workers
+            text += f" and train.global_batch_size={recipe.train.micro_batch_size * census.counts.shape[1]}"
+        text += "."
     empty = 1 - census.samples / (census.parts * census.largest_part)
     if empty >= 0.005:
         text += (
@@ -161,6 +164,11 @@ def _what_it_means(census: Census, *, fixed: bool) -> str:
             f"{fmt.percent(empty)} of the places in the global batches stay empty."
         )
     return text
+
+
+def _depends_on_workers(recipe: Recipe) -> bool:
+    config: Any = recipe.data.partition  # type: ignore[attr-defined]
+    return config.depends_on_workers and getattr(config, "parts", None) is None
 
 
 def _values(recipe: Recipe, census: Census) -> dict[str, Any]:
@@ -172,7 +180,7 @@ def _values(recipe: Recipe, census: Census) -> dict[str, Any]:
     return {
         "recipe": recipe.name,
         "partition": config.model_dump(mode="json"),
-        "depends_on_workers": config.depends_on_workers,
+        "depends_on_workers": _depends_on_workers(recipe),
         "seed": recipe.seed,
         "workers": census.counts.shape[1],
         "parts": census.parts,

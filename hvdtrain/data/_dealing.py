@@ -80,7 +80,7 @@ class OrderDealing(Dealing):
         return GlobalBatch(samples, workers)
 
     def steps_left(self, position: int) -> int | None:
-        return None if self._total is None else -(-(self._total - position) // self._global_batch_size)
+        return None if self._total is None else max(0, -(-(self._total - position) // self._global_batch_size))
 
     def _epoch(self, epoch: int, first: int) -> GlobalBatch:
         """Return a whole epoch; `first` does not change from batch to batch if they are multiples of the workers."""
@@ -134,7 +134,7 @@ class PartsDealing(Dealing):
 
     def batch(self, position: int) -> GlobalBatch | None:
         epoch, step = self._place(position)
-        if epoch == self._epochs:
+        if self._epochs is not None and epoch >= self._epochs:  # a resumed run may have been given fewer
             return None
         if epoch != self._epoch:
             self._epoch = epoch

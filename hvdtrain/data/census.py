@@ -22,8 +22,9 @@ class Census:
     """The first epoch of a partition, counted.
 
     Attributes:
-        kind: what samples are counted by: "class", else "shard", or "" where the data have neither.
-        names: of the K classes or shards; one, "samples", where there are neither.
+        kind: what samples are counted by: "shard" where these are dealt, else "class", else "shard", or "" where the
+            data have no classes and not two shards.
+        names: of the K classes or shards; one, "samples", where `kind` is "".
         counts: (K, n) int64: samples of each class that each of the n workers gets.
         parts: the number of parts that the workers share, None where one order is dealt to all.
         largest_part: samples of the largest part, None where there are no parts.
@@ -64,7 +65,7 @@ def take_census(data: PreparedData, config: RegisteredConfig, seed: int, workers
     at_once = _AT_ONCE * max(workers, getattr(config, "parts", None) or 1)
     dealing = make_dealing(dataset, config, seed=seed, global_batch_size=at_once, size=workers, epochs=1)
     times = np.zeros(count, dtype=np.int64)
-    kind, kinds, names = _kinds(data)
+    kind, kinds, names = _kinds(data, by_shard=config.name == "shard")
     counts = np.zeros((len(names), workers), dtype=np.int64)
     position = 0
     while (batch := dealing.batch(position)) is not None:
@@ -84,12 +85,13 @@ def take_census(data: PreparedData, config: RegisteredConfig, seed: int, workers
     )
 
 
-def _kinds(data: PreparedData) -> tuple[str, np.ndarray, tuple[str, ...]]:
+def _kinds(data: PreparedData, *, by_shard: bool) -> tuple[str, np.ndarray, tuple[str, ...]]:
     """Return what to count samples by, the number of each sample's, (N,), and their names."""
     labels, shards = data.train.labels, data.train.shards
-    if labels is not None:
+    if labels is not None and not by_shard:
         return "class", labels, data.encoder.class_names or tuple(map(str, range(int(labels.max()) + 1)))
     if shards is not None:
         numbers, own = np.unique(shards, return_inverse=True)
-        return "shard", own.reshape(-1), tuple(f"shard {number}" for number in numbers.tolist())
+        if len(numbers) > 1:
+            return "shard", own.reshape(-1), tuple(f"shard {number}" for number in numbers.tolist())
     return "", np.zeros(len(data.train), dtype=np.int64), ("samples",)

@@ -26,7 +26,7 @@ class Examples:
         feature_names: of the F columns of a table.
         parts: (N,) int8 of TRAIN, VAL and TEST where the source says what is held out; TEST or VAL may be missing,
             and is then drawn from TRAIN. None: drawn by the recipe's seed.
-        shards: (N,) int64, the number of the file or shard that each sample came from, for partition `shard`.
+        shards: (N,) int64, the number of the file or folder that each sample came from, for partition `shard`.
         references: known marks to hold a result against, by metric and by name, such as
             {"accuracy": {"best that the noise allows": 0.95}}; of the held-out data.
         notes: what a person should know of the data, shown at the start of a run.

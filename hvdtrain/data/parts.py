@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,17 +15,21 @@ from hvdtrain.errors import DataError
 PARTS = 0x70617274
 """Keeps these random numbers apart from those of the epochs."""
 _LEFT_OUT = -1
+_SAME = {"texts": "text", "pairs": "text", "table": "row", "images": "image"}
+"""What equal samples have in common, by the kind of examples."""
 
 
 @dataclass(frozen=True)
 class Parts:
     """Ascending indices of the samples of each part; `test` is None where there is none, and `val` is `test` where one
-    part is used for both. `notes` are for a person."""
+    part is used for both. `notes` are for a person. `grouped` counts the rows and images that were kept with an equal
+    one: it identifies these parts, as earlier versions parted such samples."""
 
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray | None
     notes: tuple[str, ...] = ()
+    grouped: int = 0
 
 
 def make_parts(examples: Examples, name: str, val_fraction: float, test_fraction: float, seed: int) -> Parts:
@@ -34,9 +39,10 @@ def make_parts(examples: Examples, name: str, val_fraction: float, test_fraction
     samples times the fraction, so that the whole part is the fraction rounded, and at least one sample; but the last
     sample of a class stays in training. The test part does not depend on `val_fraction`.
 
-    Samples with equal texts (of pairs: equal source texts) are in one part, whichever was drawn for the first of them;
-    where the source's own parts have a text in common, it is left out of the one that comes first in the order of
-    training, validation, test.
+    Samples with equal inputs (of pairs: equal source texts) are in one part, whichever was drawn for the first of them;
+    where the source's own parts have an input in common, it is left out of the one that comes first in the order of
+    training, validation, test. Two kinds of samples are taken for different ones: rows of a table most of which repeat
+    another, as columns of few values make them, by chance and not as copies; and images that are read when needed.
 
     With `val_fraction` 0 and no validation part in the source, the test part is used for both.
 
@@ -49,26 +55,40 @@ def make_parts(examples: Examples, name: str, val_fraction: float, test_fraction
     if not len(examples):
         raise DataError(f"data '{name}' has no samples")
     parts = np.zeros(len(examples), dtype=np.int8) if examples.parts is None else np.array(examples.parts, np.int8)
-    first = _first_of_equals(examples)
+    first, notes = _first_of_equals(examples)
     repeated = int((first != np.arange(len(first))).sum())
-    notes = []
+    same = _SAME[examples.kind]
     if repeated and examples.parts is not None:
         if left_out := _keep_apart(parts, first):
-            notes.append(f"left out {left_out} samples whose text is also in a held-out part")
+            notes.append(f"left out {left_out} samples whose {same} is also in a held-out part")
     elif repeated:
-        notes.append(f"{repeated} samples repeat the text of another, and are in the same part as it")
+        notes.append(f"{repeated} samples repeat the {same} of another, and are in the same part as it")
     held_out = set(np.unique(parts).tolist())
     wanted = {part: fraction for part, fraction in ((TEST, test_fraction), (VAL, val_fraction)) if part not in held_out}
     _draw(parts, first, _labels(examples), {part: fraction for part, fraction in wanted.items() if fraction}, seed)
-    return _checked(parts, wanted, name, tuple(notes))
+    checked = _checked(parts, wanted, name, tuple(notes))
+    return checked if same == "text" else replace(checked, grouped=repeated)
 
 
-def _first_of_equals(examples: Examples) -> np.ndarray:
-    """Return, for each sample, the index of the first sample with the same text: (N,) int64."""
-    if examples.kind not in ("texts", "pairs"):
-        return np.arange(len(examples))
-    seen: dict[str, int] = {}
-    return np.array([seen.setdefault(text, index) for index, text in enumerate(examples.inputs)], dtype=np.int64)
+def _first_of_equals(examples: Examples) -> tuple[np.ndarray, list[str]]:
+    """Return, for each sample, the index of the first that it is to be kept with, (N,) int64, and notes."""
+    alone = np.arange(len(examples))
+    inputs = examples.inputs
+    if examples.kind in ("texts", "pairs"):
+        return _first_seen(inputs), []
+    if not isinstance(inputs, np.ndarray):  # files, which would all have to be decoded
+        return alone, []
+    first = _first_seen(hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in inputs)
+    repeated = int((first != alone).sum())
+    if examples.kind == "images" or repeated <= len(first) // 2:
+        return first, []
+    return alone, [f"{repeated} samples repeat the row of another, as columns of few values do: parts may share rows"]
+
+
+def _first_seen(keys: Iterable[str | bytes]) -> np.ndarray:
+    """Return, for each key, the index of the first that is equal: (N,) int64."""
+    seen: dict[str | bytes, int] = {}
+    return np.array([seen.setdefault(key, index) for index, key in enumerate(keys)], dtype=np.int64)
 
 
 def _keep_apart(parts: np.ndarray, first: np.ndarray) -> int:

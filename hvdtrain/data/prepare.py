@@ -3,7 +3,8 @@
 A corpus is split and tokenised once a host, kept in the cache, and mapped into memory.
 
 An entry of the cache is named by everything that it depends on: the documents' content and order, the tokenizer's
-config, the split's fraction and seed, and the version of this format.
+config, the split's fraction and seed, and the version of this format. What a checkpoint has to agree with, the
+fingerprint, does not follow the format.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
     from hvdtrain.data._text import TextConfig
     from hvdtrain.data.tokenizers._tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 2
+"""Of the files of an entry."""
+SAMPLES = 1
+"""Of what is in the sequences: checkpoints of another number can't be resumed."""
 UNIGRAM = "unigram baseline"
 """The name of the loss, in nats a token, of predicting validation tokens by their frequency in training alone."""
 
@@ -115,7 +119,7 @@ def _prepare_corpus(
         parts = split(corpus.documents, corpus.sizes, config.val_fraction, seed)
         return _build(folder, corpus, parts, tokenizer)
 
-    entry = cache.root() / "prepared" / f"{data.name}-{key[:20]}"
+    entry = cache.root() / "prepared" / f"{data.name}-{key[:20]}-{FORMAT}"
     facts = cache.ensure(entry, build)
     return _open(entry, facts, key, config.max_seq_len, corpus.notes)
 
@@ -144,23 +148,23 @@ def _scan(documents: Sequence[AnyDocument], name: str) -> _Corpus:
         if size:
             kept.setdefault(digest, (document, size))
     if not kept:
-        raise DataError(f"data '{name}' has no text: {_files(len(documents))}, all empty")
+        raise DataError(f"data '{name}' has no text: {_documents(len(documents))}, all empty")
     notes = []
     if empty:
-        notes.append(f"left out {_files(empty)} without text")
+        notes.append(f"left out {_documents(empty)} without text")
     if repeated:
-        notes.append(f"left out {_files(repeated)} with the same content as another")
+        notes.append(f"left out {_documents(repeated)} with the same content as another")
     documents_kept, sizes = zip(*kept.values(), strict=True)
     return _Corpus(documents_kept, sizes, tuple(kept), tuple(notes))
 
 
-def _files(count: int) -> str:
-    return f"{count} file" if count == 1 else f"{count} files"
+def _documents(count: int) -> str:
+    return f"{count} document" if count == 1 else f"{count} documents"
 
 
 def _key(corpus: _Corpus, tokenizer: RegisteredConfig, val_fraction: float, seed: int) -> str:
     encodings = [document.encoding for document in corpus.documents]
-    everything = [FORMAT, corpus.digests, encodings, tokenizer.model_dump(mode="json"), val_fraction, seed]
+    everything = [SAMPLES, corpus.digests, encodings, tokenizer.model_dump(mode="json"), val_fraction, seed]
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
 
 
@@ -169,8 +173,9 @@ def _build(folder: Path, corpus: _Corpus, parts: Split, config: RegisteredConfig
     training_text = (chunk for document in parts.train for chunk in document.chunks())
     tokenizer: Tokenizer = find("tokenizers", config.name).train(config, training_text)
     tokenizer.save(folder / "tokenizer.json")
-    train_counts = write_tokens(parts.train, tokenizer, folder / "train.bin")
-    val_counts = write_tokens(parts.val, tokenizer, folder / "val.bin")
+    train_counts, document_ends = write_tokens(parts.train, tokenizer, folder / "train.bin")
+    np.save(folder / "train.npy", document_ends)
+    val_counts, _ = write_tokens(parts.val, tokenizer, folder / "val.bin")
     for document, digest in zip(corpus.documents, corpus.digests, strict=True):
         if document.digest() != digest:
             raise DataError(f"{document.path} changed while it was read; start again when it is finished")
@@ -192,7 +197,7 @@ def _open(entry: Path, facts: dict[str, Any], key: str, max_seq_len: int, notes:
     identity = json.dumps([key, facts["tokenizer"], facts["sha256"]])
     train, val = (np.memmap(entry / name, dtype=dtype, mode="r") for name in ("train.bin", "val.bin"))
     return PreparedData(
-        train=_sequences(train, max_seq_len, "training"),
+        train=_sequences(train, max_seq_len, "training", np.load(entry / "train.npy")),
         val=_sequences(val, max_seq_len, "validation"),
         encoder=CorpusEncoder(tokenizer=tokenizer, vocab_size=tokenizer.vocab_size, max_seq_len=max_seq_len),
         references={"loss": {UNIGRAM: facts["unigram_loss"]}},
@@ -201,11 +206,13 @@ def _open(entry: Path, facts: dict[str, Any], key: str, max_seq_len: int, notes:
     )
 
 
-def _sequences(tokens: np.ndarray, max_seq_len: int, part: str) -> SequenceDataset:
+def _sequences(
+    tokens: np.ndarray, max_seq_len: int, part: str, document_ends: np.ndarray | None = None
+) -> SequenceDataset:
     if len(tokens) <= max_seq_len:
         more = "more text" if part == "training" else "more text, or a larger data.val_fraction"
         raise DataError(
             f"the {part} part has {len(tokens)} tokens, and one sequence takes {max_seq_len + 1}: give {more}, or set "
             f"data.max_seq_len={max(1, len(tokens) - 1)} or less"
         )
-    return SequenceDataset(tokens, max_seq_len)
+    return SequenceDataset(tokens, max_seq_len, document_ends)

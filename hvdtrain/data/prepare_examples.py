@@ -85,7 +85,7 @@ def prepare_examples(data: RegisteredConfig, tokenizer: RegisteredConfig | None,
             f"data '{data.name}' is text and needs a tokenizer, such as tokenizer: {{name: bpe, vocab_size: 2048}}"
         )
     used = tokenizer if is_text else None
-    key = _key(examples, config, used, seed)
+    key = _key(examples, config, used, seed, parts)
     source = _Source(examples, parts, config.name, key, used, getattr(config, "max_seq_len", 0))
     encoded = {"table": _table, "images": _images, "texts": _texts, "pairs": _pairs}[examples.kind](source)
     test = None if parts.test is None else encoded.make_part(parts.test)
@@ -100,9 +100,12 @@ def prepare_examples(data: RegisteredConfig, tokenizer: RegisteredConfig | None,
     )
 
 
-def _key(examples: Examples, config: ExamplesConfig, tokenizer: RegisteredConfig | None, seed: int) -> str:
+def _key(
+    examples: Examples, config: ExamplesConfig, tokenizer: RegisteredConfig | None, seed: int, parts: Parts
+) -> str:
     described = None if tokenizer is None else tokenizer.model_dump(mode="json")
     everything = [FORMAT, examples.fingerprint, config.val_fraction, config.test_fraction, described, seed]
+    everything += [parts.grouped] if parts.grouped else []
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
 
 

@@ -29,7 +29,7 @@ class Dataset(Protocol):
 
     @property
     def shards(self) -> np.ndarray | None:
-        """The number of the file or shard of each sample, (N,) int64, or None."""
+        """The number of the file, folder or document of each sample, (N,) int64, or None."""
         ...
 
     def __len__(self) -> int: ...

@@ -17,13 +17,24 @@ class SequenceDataset:
     The last window may be shorter than the others: its inputs are padded with 0 and its targets with -100.
     """
 
-    def __init__(self, tokens: np.ndarray, max_seq_len: int) -> None:
-        """`tokens` is (n,) of an unsigned integer type, usually a `numpy.memmap`."""
+    def __init__(self, tokens: np.ndarray, max_seq_len: int, document_ends: np.ndarray | None = None) -> None:
+        """`tokens` is (n,) of an unsigned integer type, usually a `numpy.memmap`; `document_ends` (documents,) int64 is
+        where each document's tokens end, None where that is not known.
+        """
         self.max_seq_len = max_seq_len
         self._tokens = np.asarray(tokens)  # the same memory without memmap's slow slicing
         self.targets = max(0, len(self._tokens) - 1)
         self.labels: np.ndarray | None = None
-        self.shards: np.ndarray | None = None
+        self._document_ends = document_ends
+
+    @property
+    def shards(self) -> np.ndarray | None:
+        """The number of the document that each sequence's first token is from, (N,) int64; None where not known."""
+        if self._document_ends is None:
+            return None
+        first_tokens = np.arange(len(self)) * self.max_seq_len
+        documents: np.ndarray = np.searchsorted(self._document_ends, first_tokens, side="right")
+        return documents
 
     def __len__(self) -> int:
         return math.ceil(self.targets / self.max_seq_len)

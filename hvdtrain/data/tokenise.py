@@ -19,19 +19,26 @@ def token_type(vocab_size: int) -> np.dtype:
     return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
-def write_tokens(documents: Iterable[AnyDocument], tokenizer: Tokenizer, path: Path) -> np.ndarray:
-    """Write the documents' tokens, `eos_id` after each document, and return each token's count: (vocab_size,) int64.
+def write_tokens(documents: Iterable[AnyDocument], tokenizer: Tokenizer, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Write the documents' tokens, `eos_id` after each document.
+
+    Returns:
+        Each token's count, (vocab_size,) int64, and where each document's tokens end, (documents,) int64.
 
     Raises:
         DataError: a document can't be read or decoded.
     """
     counts = np.zeros(tokenizer.vocab_size, dtype=np.int64)
+    written, ends = 0, []
     with path.open("wb") as file:
         for ids in _encoded(_texts(documents), tokenizer):
-            block = np.array(ids, dtype=token_type(tokenizer.vocab_size))
+            block = np.array([tokenizer.eos_id] if ids is None else ids, dtype=token_type(tokenizer.vocab_size))
             counts += np.bincount(block, minlength=tokenizer.vocab_size)
             file.write(block.tobytes())
-    return counts
+            written += len(block)
+            if ids is None:
+                ends.append(written)
+    return counts, np.array(ends, dtype=np.int64)
 
 
 def _texts(documents: Iterable[AnyDocument]) -> Iterator[str | None]:
@@ -41,7 +48,8 @@ def _texts(documents: Iterable[AnyDocument]) -> Iterator[str | None]:
         yield None
 
 
-def _encoded(texts: Iterator[str | None], tokenizer: Tokenizer) -> Iterator[list[int]]:
+def _encoded(texts: Iterator[str | None], tokenizer: Tokenizer) -> Iterator[list[int] | None]:
+    """Yield the ids of the texts in order, None for the end of each document."""
     batch: list[str | None] = []
     size = 0
     for text in texts:
@@ -53,10 +61,10 @@ def _encoded(texts: Iterator[str | None], tokenizer: Tokenizer) -> Iterator[list
     yield from _encode(batch, tokenizer)
 
 
-def _encode(batch: list[str | None], tokenizer: Tokenizer) -> Iterator[list[int]]:
+def _encode(batch: list[str | None], tokenizer: Tokenizer) -> Iterator[list[int] | None]:
     encoded = iter(tokenizer.encode_batch([text for text in batch if text is not None]))
     for text in batch:
-        yield [tokenizer.eos_id] if text is None else next(encoded)
+        yield None if text is None else next(encoded)
 
 
 def unigram_loss(train_counts: np.ndarray, targets: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hvdtrain.data._fetching.members import read_members
-from hvdtrain.data._fetching.place import Progress, alone, downloads, failed, follow, keep
+from hvdtrain.data._fetching.place import RETRIES, Progress, alone, downloads, failed, follow, keep
 from hvdtrain.errors import DataError
 
 
@@ -87,7 +87,7 @@ class DebianPackage:
 
     def _apt(self, arguments: list[str], partial: Path, on_progress: Progress) -> tuple[int, list[str]]:
         # As root, apt would become a user who may not write into our folder
-        command = ["apt-get", "-o", "APT::Sandbox::User=root", *arguments]
+        command = ["apt-get", "-o", "APT::Sandbox::User=root", "-o", f"Acquire::Retries={RETRIES}", *arguments]
         return follow(command, partial, f"{self.package}_*", on_progress, cwd=partial)
 
 

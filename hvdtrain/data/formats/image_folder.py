@@ -59,8 +59,15 @@ def examples_of(path: str, shape: tuple[int, int, int], *, labelled: bool) -> Ex
         class_names=names,
         fingerprint=fingerprint,
         parts=parts if (parts != TRAIN).any() else None,
+        shards=_shards(files),
         notes=_notes(root, files, others, shape),
     )
+
+
+def _shards(files: Sequence[_File]) -> np.ndarray:
+    """Return the number of the innermost folder that each image lies in, in the order of names: (N,) int64."""
+    numbers = {folder: number for number, folder in enumerate(sorted({file.path.parent for file in files}))}
+    return np.array([numbers[file.path.parent] for file in files], dtype=np.int64)
 
 
 def _listed(root: Path, others: list[Path], labelled: bool) -> Iterator[_File]:

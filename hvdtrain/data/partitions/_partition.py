@@ -21,7 +21,7 @@ class PartitionConfig(RegisteredConfig):
     """Base of the configs of partitions."""
 
     depends_on_workers: ClassVar[bool] = False
-    """Whether a worker's samples, and so what a run computes, depend on the number of workers."""
+    """Whether a worker's samples, and so what a run computes, depend on the number of workers, unless it is fixed."""
 
 
 class PartsConfig(PartitionConfig):
@@ -89,9 +89,14 @@ def count_parts(config: PartsConfig, dataset: Dataset, workers: int) -> int:
             f"workers, or data.partition.parts={workers}, or a multiple"
         )
     if len(dataset) < parts:
+        advice = (
+            f", one for each worker; use at most {len(dataset)} workers"
+            if config.parts is None
+            else f" (data.partition.parts); use at most {len(dataset)}"
+        )
         raise DataError(
-            f"data.partition = {config.name}: {len(dataset)} training samples can't be cut into {parts} parts, one for "
-            "each worker; use fewer workers, or partition {name: random}"
+            f"data.partition = {config.name}: {len(dataset)} training samples can't be cut into {parts} parts{advice}, "
+            "or partition {name: random}"
         )
     return parts
 

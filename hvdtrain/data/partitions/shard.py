@@ -1,4 +1,4 @@
-"""Whole files or shards: each worker has the samples of its own, as where each host holds some of the files."""
+"""Whole files, folders or documents: each worker has the samples of its own, as where each host holds some of them."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ def build(config: Config, dataset: Dataset, seed: int, workers: int) -> Parts:
     _, shard_of, sizes = np.unique(dataset.shards, return_inverse=True, return_counts=True)
     if len(sizes) < parts:
         files = "1 file or shard" if len(sizes) == 1 else f"{len(sizes)} files or shards"
+        whose = ", one for each worker" if config.parts is None else " (data.partition.parts)"
         raise DataError(
-            f"data.partition = shard: the training samples are from {files}, and there are {parts} parts to fill, one "
-            f"for each worker; use at most {len(sizes)}, give more files, or use partition {{name: contiguous}}"
+            f"data.partition = shard: the training samples are from {files}, and there are {parts} parts to fill"
+            f"{whose}; use at most {len(sizes)}, give more files, or use partition {{name: contiguous}}"
         )
     filled = [0] * parts
     part_of = np.empty(len(sizes), dtype=np.int64)

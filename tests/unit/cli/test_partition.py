@@ -135,12 +135,49 @@ def test_very_many_files_are_folded(tmp_path: Path) -> None:
     assert np.array(found, dtype=int).sum(0).tolist() == counts.sum(0).tolist()
 
 
-def test_running_text_has_neither_classes_nor_files(small_recipe: Path) -> None:
-    text, found = shown(small_recipe, "-np", "3"), values(small_recipe, "-np", "3")
+def test_running_text_is_counted_by_document(small_recipe: Path) -> None:
+    for partition in ("random", "shard"):
+        found = values(small_recipe, "-np", "2", f"data.partition.name={partition}")
+        assert found["counted_by"] == "shard"
+        counts = np.array(found["counts"])
+        assert len(counts) == 8, "the end of the largest document is for validation"
+        assert ((counts > 0).sum(1) == 1).all() == (partition == "shard"), "whole documents"
+
+
+def test_text_of_one_document_has_neither_classes_nor_shards(small_recipe: Path, corpus: Path) -> None:
+    changes = (small_recipe, f"data.paths=[{corpus / '0.txt'}]", "-np", "3")
+    text, found = shown(*changes), values(*changes)
     assert found["counted_by"] is None
     for rank, count in enumerate(found["samples_by_worker"]):
-        assert re.search(rf"^worker {rank} +{count:,} +33\.\d %$", text, re.MULTILINE)
+        assert re.search(rf"^worker {rank} +{count:,} +3\d\.\d %$", text, re.MULTILINE)
     assert "farthest" not in text
+
+
+def test_files_that_are_dealt_are_counted_even_where_there_are_classes(tmp_path: Path) -> None:
+    path = recipe(tmp_path, table_files(tmp_path, [60, 30, 40]).replace("number,", "class,"), "classification")
+    assert values(path, "-np", "2")["counted_by"] == "class"
+    found = values(path, "-np", "2", "data.partition={name: shard}")
+    assert found["counted_by"] == "shard"
+    assert ((np.array(found["counts"]) > 0).sum(1) == 1).all()
+
+
+def test_whether_parts_depend_on_the_workers_is_told(teacher: Path) -> None:
+    for partition, depends in {
+        "{name: random}": False,
+        "{name: contiguous}": True,
+        "{name: contiguous, parts: 4}": False,
+    }.items():
+        change = f"data.partition={partition}"
+        assert values(teacher, "-np", "2", change)["depends_on_workers"] is depends
+        assert ("depend on the number of workers" in " ".join(shown(teacher, "-np", "2", change).split())) is depends
+
+
+def test_one_process_needs_the_batch_too_where_it_grows_with_the_workers(teacher: Path) -> None:
+    changes = (teacher, "-np", "3", "data.partition={name: contiguous}")
+    fixed = " ".join(shown(*changes, columns=500).split())
+    assert "with data.partition.parts=3." in fixed
+    grows = " ".join(shown(*changes, "train.global_batch_size=null", "train.micro_batch_size=4", columns=500).split())
+    assert "with data.partition.parts=3 and train.global_batch_size=12." in grows
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])

@@ -7,7 +7,10 @@ import io
 import shutil
 import subprocess
 import tarfile
+import threading
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -96,10 +99,47 @@ def test_apts_own_lists_are_used_where_it_has_them(archive: Path, empty_cache: P
 @pytest.mark.parametrize("left", [b"", b"rubbish" * 99, None], ids=["nothing", "other", "half"])
 def test_what_an_interrupted_download_left_does_no_harm(left: bytes | None, archive: Path, empty_cache: Path) -> None:
     whole = (archive / "corpus_1.0_all.deb").read_bytes()
-    partial = empty_cache / "downloads" / "partial" / "corpus"
-    partial.mkdir(parents=True)
-    (partial / "corpus_1.0_all.deb").write_bytes(whole[: len(whole) // 2] if left is None else left)
+    left_there = empty_cache / "downloads" / "partial" / "corpus"
+    left_there.mkdir(parents=True)
+    (left_there / "corpus_1.0_all.deb").write_bytes(whole[: len(whole) // 2] if left is None else left)
     assert WANTED.obtain(lambda line: None).read_bytes() == whole
+
+
+def test_apt_takes_up_a_broken_connection(
+    archive: Path, tmp_path: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (archive / "corpus_1.0_all.deb").read_bytes()
+    half = len(whole) // 2
+    asked: list[str | None] = []
+
+    class BreaksOnce(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if not self.path.endswith(".deb"):
+                super().do_GET()
+                return
+            asked.append(self.headers["Range"])
+            begin, end = (0, half) if len(asked) == 1 else (half, len(whole))
+            self.send_response(206 if begin else 200)
+            if begin:
+                self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{end}")
+            self.send_header("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
+            self.send_header("Content-Length", str(len(whole) - begin))
+            self.end_headers()
+            self.wfile.write(whole[begin:end])
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    monkeypatch.delenv("http_proxy", raising=False)
+    handler = partial(BreaksOnce, directory=str(archive))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        sources = tmp_path / "apt" / "etc" / "sources.list"
+        sources.write_text(f"deb [trusted=yes] http://127.0.0.1:{server.server_port} ./\n")
+        found = WANTED.obtain(lambda line: None)
+        server.shutdown()
+    assert found.read_bytes() == whole
+    assert asked == [None, f"bytes={half}-"]
 
 
 def test_a_package_that_differs_from_the_index_is_refused_by_apt(archive: Path, empty_cache: Path) -> None:

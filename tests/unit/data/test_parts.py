@@ -1,4 +1,4 @@
-"""Parts: every sample in one of them, classes shared out equally, equal texts together, and a source's own parts."""
+"""Parts: every sample in one of them, classes shared out equally, equal samples together, and a source's own parts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvdtrain.data.examples import TEST, TRAIN, VAL, Examples
+from hvdtrain.data.formats.images import LazyImages
 from hvdtrain.data.parts import Parts, make_parts
 from hvdtrain.errors import DataError
 
@@ -18,7 +19,7 @@ seeds = st.integers(0, 2**31)
 
 
 def table(count: int, **changes: object) -> Examples:
-    return Examples(np.zeros((count, 2)), changes.pop("targets", None), "f", **changes)  # type: ignore[arg-type]
+    return Examples(np.arange(2.0 * count).reshape(count, 2), changes.pop("targets", None), "f", **changes)  # type: ignore[arg-type]
 
 
 def classes(labels: list[int], **changes: object) -> Examples:
@@ -89,10 +90,46 @@ def test_equal_texts_are_in_one_part(numbers: list[int], seed: int) -> None:
         assert any(note.startswith(f"{repeated} samples repeat the text") for note in parts.notes) == (repeated > 0)
 
 
-def test_rows_of_numbers_that_are_equal_are_samples_of_their_own() -> None:
-    parts = make_parts(table(100), "t", 0.2, 0.2, 1)
+@given(numbers=st.lists(st.integers(0, 60), min_size=40, max_size=80), seed=seeds, images=st.booleans())
+@settings(deadline=None)
+def test_equal_rows_and_images_are_in_one_part(numbers: list[int], seed: int, images: bool) -> None:
+    repeated = len(numbers) - len(set(numbers))
+    if repeated > len(numbers) // 2:
+        return
+    rows = np.array(numbers, dtype=np.uint8 if images else np.float64)
+    inputs = np.stack([rows] * 4, 1).reshape(-1, 1, 2, 2) if images else np.stack([np.ones(len(rows)), rows], 1)
+    parts = make_parts(Examples(inputs, None, "f"), "t", 0.3, 0.2, seed)
+    assert all_rows(parts) == list(range(len(numbers)))
+    sides = [set(rows[part].tolist()) for part in (parts.train, parts.val, parts.test)]
+    assert sum(map(len, sides)) == len(set(numbers))
+    what = "image" if images else "row"
+    assert any(note.startswith(f"{repeated} samples repeat the {what} of ") for note in parts.notes) == (repeated > 0)
+    assert parts.grouped == repeated
+
+
+def test_a_row_of_two_given_parts_stays_in_the_last() -> None:
+    rows = np.array([0, 1, 2, 3, 4, 5, 6, 0.0])[:, None]
+    given_parts = np.array([TRAIN] * 5 + [VAL] + [TEST] * 2, dtype=np.int8)
+    parts = make_parts(Examples(rows, None, "f", parts=given_parts), "t", 0.1, 0.1, 1)
+    assert (parts.train.tolist(), parts.test.tolist()) == ([1, 2, 3, 4], [6, 7])
+    assert parts.notes == ("left out 1 samples whose row is also in a held-out part",)
+
+
+def test_rows_of_few_values_are_samples_of_their_own() -> None:
+    """Four different rows, as of two columns of yes and no: to keep equal ones together would hold out whole kinds."""
+    rows = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * 25, dtype=np.float64)
+    parts = make_parts(Examples(rows, None, "f"), "t", 0.2, 0.2, 1)
     assert (len(parts.train), len(parts.val), len(parts.test)) == (60, 20, 20)
-    assert parts.notes == ()
+    assert parts.notes == ("96 samples repeat the row of another, as columns of few values do: parts may share rows",)
+    assert parts.grouped == 0
+
+
+def test_images_that_are_read_when_needed_are_not_read_for_it() -> None:
+    def refuse(number: int) -> np.ndarray:
+        raise AssertionError
+
+    images = LazyImages(10, (1, 2, 2), refuse)
+    assert len(make_parts(Examples(images, None, "f"), "t", 0.2, 0.2, 1).train) == 6  # type: ignore[arg-type]
 
 
 def test_what_the_source_sets_apart_is_kept() -> None:

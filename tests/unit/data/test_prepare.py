@@ -1,18 +1,16 @@
-"""Preparation: what is in the token files, what they are keyed by, several processes, and bad files."""
+"""Preparation: what is in the token files, what they are keyed by, and bad files."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hvdtrain.data.partitions import shard
 from hvdtrain.data.prepare import PreparedData, prepare
 from hvdtrain.data.sources import text
 from hvdtrain.data.tokenizers import bpe
@@ -100,6 +98,34 @@ def test_a_second_call_reads_what_the_first_wrote(folder: Path, monkeypatch: pyt
     assert stream(second, "train") == stream(first, "train")
 
 
+def test_a_sequence_is_of_the_document_of_its_first_token(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hvdtrain.data.tokenise.BATCH", 50)  # documents end within batches and between them
+    for length in (8, 1):  # built, then read
+        data = prepare(config(folder, max_seq_len=length), BPE, 1).train
+        tokens = np.array(stream(prepare(config(folder, max_seq_len=length), BPE, 1), "train"))
+        ended = np.cumsum(tokens == data.batch(np.array([len(data) - 1]))["targets"].max().item())
+        assert data.shards is not None
+        assert len(set(data.shards.tolist())) > 20
+        assert data.shards.tolist() == [int(ended[at - 1]) if at else 0 for at in range(0, len(data) * length, length)]
+
+
+def test_documents_can_be_dealt_whole(folder: Path) -> None:
+    data = prepare(config(folder), BYTES, 1).train
+    parts = shard.build(shard.Config(), data, 1, 2).indices
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(data)))
+    assert not set(data.shards[parts[0]]) & set(data.shards[parts[1]])  # type: ignore[index]
+
+
+def test_the_format_of_the_files_is_no_part_of_the_fingerprint(
+    folder: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint goes on after an update that keeps more in the cache, and old entries are not taken for new ones."""
+    first = prepare(config(folder), BYTES, 1)
+    monkeypatch.setattr("hvdtrain.data.prepare.FORMAT", 1000)
+    assert prepare(config(folder), BYTES, 1).fingerprint == first.fingerprint
+    assert len([path for path in (empty_cache / "prepared").iterdir() if path.is_dir()]) == 2
+
+
 def test_the_fingerprint_follows_everything_that_changes_tokens(folder: Path) -> None:
     prints = [
         prepare(config(folder), BYTES, 1),
@@ -121,7 +147,7 @@ def test_content_counts_not_its_place(folder: Path, tmp_path_factory: pytest.Tem
     assert prepare(config(folder), BYTES, 1).fingerprint == prepare(config(elsewhere), BYTES, 1).fingerprint
 
 
-@pytest.mark.parametrize("name", ["train.bin", "val.bin", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["train.bin", "train.npy", "val.bin", "tokenizer.json"])
 def test_a_damaged_cache_is_built_again(name: str, folder: Path, empty_cache: Path) -> None:
     first = prepare(config(folder), BPE, 1)
     expected = stream(first, "train"), stream(first, "val")
@@ -132,32 +158,6 @@ def test_a_damaged_cache_is_built_again(name: str, folder: Path, empty_cache: Pa
     again = prepare(config(folder), BPE, 1)
     assert (stream(again, "train"), stream(again, "val")) == expected
     assert again.fingerprint == first.fingerprint
-
-
-WORKER = """
-import json, sys
-from hvdtrain.data import prepare as module
-from hvdtrain.data.sources import text
-from hvdtrain.data.tokenizers import bpe
-
-build = module._build
-def counted(*arguments):
-    print("building", flush=True)
-    return build(*arguments)
-module._build = counted
-data = module.prepare(text.Config(paths=[sys.argv[1]], max_seq_len=8), bpe.Config(vocab_size=300), 1)
-print(json.dumps([data.fingerprint, len(data.train), data.references["loss"]["unigram baseline"]]))
-"""
-
-
-def test_three_processes_prepare_together_and_one_builds(folder: Path) -> None:
-    command = [sys.executable, "-c", WORKER, str(folder)]
-    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    outputs = [worker.communicate(timeout=120)[0].splitlines() for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0, 0]
-    assert sum(output[0] == "building" for output in outputs) == 1
-    assert len({output[-1] for output in outputs}) == 1
-    assert json.loads(outputs[0][-1])[1] > 0
 
 
 def test_wide_vocabularies_take_wider_tokens() -> None:
@@ -180,8 +180,8 @@ def test_copies_and_empty_files_are_left_out_and_noted(folder: Path) -> None:
     data = prepare(config(folder), BYTES, 1)
     assert data.fingerprint == plain.fingerprint
     assert data.notes == (
-        "left out 1 file without text",
-        "left out 1 file with the same content as another",
+        "left out 1 document without text",
+        "left out 1 document with the same content as another",
     )
 
 
@@ -222,7 +222,7 @@ def test_the_length_that_the_message_names_works(folder: Path) -> None:
 
 def test_nothing_but_empty_files_is_refused(tmp_path: Path, empty_cache: Path) -> None:
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(DataError, match=r"data 'text' has no text: 1 file, all empty"):
+    with pytest.raises(DataError, match=r"data 'text' has no text: 1 document, all empty"):
         prepare(config(tmp_path), BYTES, 1)
 
 

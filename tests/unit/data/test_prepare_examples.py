@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +23,7 @@ from hvdtrain.registry import RegisteredConfig
 BYTES = byte_tokenizer.Config()
 BPE = bpe.Config(vocab_size=300)
 SOURCE = np.random.default_rng(5)
+ROWS = np.arange(30.0)[:, None]
 
 
 class Sources:
@@ -213,37 +212,6 @@ def test_texts_are_tokenised_once(sources: Sources, monkeypatch: pytest.MonkeyPa
     assert again.fingerprint != first.fingerprint
 
 
-WORKER = """
-import sys, numpy as np
-from types import SimpleNamespace
-from hvdtrain import registry
-from hvdtrain.data import prepare_examples as module
-from hvdtrain.data._config import TextExamplesConfig
-from hvdtrain.data.examples import Examples
-from hvdtrain.data.tokenizers import bpe
-texts = [f"a text of number {number}" for number in range(200)]
-source = SimpleNamespace(examples=lambda config: Examples(texts, None, "f"))
-module.find = lambda kind, name: source if kind == "data" else registry.find(kind, name)
-write = module.write_rows
-def counted(*arguments):
-    print("built", file=sys.stderr)
-    write(*arguments)
-module.write_rows = counted
-data = module.prepare_examples(TextExamplesConfig(name="fake"), bpe.Config(vocab_size=300), 1)
-print(data.fingerprint, int(data.test.batch(np.arange(len(data.test)))["inputs"].sum()))
-"""
-
-
-@pytest.mark.usefixtures("empty_cache")
-def test_workers_that_ask_together_tokenise_once() -> None:
-    command = [sys.executable, "-c", WORKER]
-    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    ends = [worker.communicate() for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0, 0], ends
-    assert len({out for out, _ in ends}) == 1
-    assert "".join(err for _, err in ends).count("built") == 1
-
-
 def test_the_fingerprint_follows_everything_that_changes_samples(sources: Sources) -> None:
     same = [prepared(sources, labelled(texts()), BYTES) for _ in range(2)]
     assert same[0].fingerprint == same[1].fingerprint
@@ -258,6 +226,19 @@ def test_the_fingerprint_follows_everything_that_changes_samples(sources: Source
     assert len({data.fingerprint for data in [same[0], *others]}) == 1 + len(others)
 
 
+def test_the_fingerprint_follows_the_rows_that_are_kept_together(sources: Sources) -> None:
+    """Earlier versions parted such rows otherwise, and their checkpoints must not go on with these parts."""
+    rows = SOURCE.normal(size=(40, 2))
+    plain, repeating = rows.copy(), rows.copy()
+    repeating[20:25] = repeating[:5]
+    prints = [prepared(sources, labelled(inputs)).fingerprint for inputs in (plain, repeating)]
+    assert prints[0] == PLAIN, "without such rows it is that of earlier versions"
+    assert prints[0] != prints[1]
+
+
+PLAIN = "96ce9bd63913b0f1e7e3621a059a9cadf7bf478accfe28991072e39124187624"
+
+
 def test_a_tokenizer_is_nothing_to_a_table(sources: Sources) -> None:
     rows = SOURCE.normal(size=(30, 2))
     with_one, without = (prepared(sources, labelled(rows), tokenizer) for tokenizer in (BYTES, None))
@@ -267,7 +248,7 @@ def test_a_tokenizer_is_nothing_to_a_table(sources: Sources) -> None:
 
 def test_marks_and_notes_of_the_source_are_passed_on(sources: Sources) -> None:
     references = {"accuracy": {"best that the noise allows": 0.95}}
-    data = prepared(sources, labelled(np.ones((30, 1)), references=references, notes=("a note",)), val_fraction=0.0)
+    data = prepared(sources, labelled(ROWS, references=references, notes=("a note",)), val_fraction=0.0)
     assert data.references == references
     assert data.notes[0] == "a note"
     assert "validation is on the test part" in data.notes[1]

@@ -41,3 +41,11 @@ def test_no_indices_give_an_empty_batch() -> None:
 def test_an_index_outside_is_an_error(index: int) -> None:
     with pytest.raises(IndexError, match=f"no sample {index} in a data set of 2"):
         SequenceDataset(np.arange(9, dtype=np.uint16), 4).batch(np.array([index]))
+
+
+def test_a_sequence_is_of_the_document_that_its_first_token_is_from() -> None:
+    """By hand: documents of 3, 1 and 5 tokens and sequences of 2, which begin at 0, 2, 4 and 6."""
+    dataset = SequenceDataset(np.arange(9, dtype=np.uint16), 2, np.array([3, 4, 9]))
+    assert dataset.shards is not None
+    assert dataset.shards.tolist() == [0, 0, 2, 2]
+    assert SequenceDataset(np.arange(9, dtype=np.uint16), 2).shards is None

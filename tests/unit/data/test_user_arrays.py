@@ -201,6 +201,8 @@ def test_parts_have_folders_of_their_own() -> None:
     assert found.parts is not None
     assert found.parts.tolist() == [TEST, TEST, TRAIN, TRAIN, TRAIN, TRAIN, TRAIN, VAL]
     assert np.asarray(found.targets).tolist() == [0, 1, 0, 0, 0, 1, 1, 0]
+    assert found.shards is not None
+    assert found.shards.tolist() == [0, 1, 2, 2, 2, 3, 3, 4]
 
 
 def test_without_labels_all_images_are_one_kind() -> None:
@@ -208,6 +210,8 @@ def test_without_labels_all_images_are_one_kind() -> None:
     found = examples(name="image_folder", path="photos", size=8, labels=False)
     assert len(found) == 5
     assert found.targets is None
+    assert found.shards is not None
+    assert found.shards.tolist() == [0, 0, 0, 1, 1]
 
 
 def test_files_that_are_no_images_are_told_of() -> None:
