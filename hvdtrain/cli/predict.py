@@ -13,8 +13,8 @@ import typer
 from hvdtrain.cli.evaluate import Which
 
 if TYPE_CHECKING:
-    from hvdtrain.data.encoders import Encoder
     from hvdtrain.data.inputs import Named
+    from hvdtrain.train.opening import Trained
 
 
 def predict(
@@ -22,14 +22,17 @@ def predict(
     inputs: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Files: texts (a line each, .jsonl, .csv), images or folders of them, tables (.csv, .jsonl); "
-            "- reads texts from standard input.",
+            help="Files: texts (a line each, .csv, .jsonl, .parquet), images or folders of them (or .npz), tables "
+            "(.csv, .jsonl, .parquet, .npz); - reads texts from standard input.",
             show_default=False,
         ),
     ] = None,
     text: Annotated[list[str] | None, typer.Option(help="A text; may be repeated.", show_default=False)] = None,
     column: Annotated[
-        str | None, typer.Option(help="The column of texts in .jsonl and .csv; 'text' by default.", show_default=False)
+        str | None,
+        typer.Option(
+            help="The column of texts, or array of .npz; by default that of training, or 'text'.", show_default=False
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write JSON lines here.", show_default=False)] = None,
     which: Annotated[Which, typer.Option(help="Of a run directory: the best or the newest checkpoint.")] = Which.best,
@@ -51,7 +54,7 @@ def predict(
     named: list[dict[str, Any]] = []
 
     def raw() -> Iterator[Any]:
-        for name, value in _inputs(trained.encoder, inputs or [], text or [], column):
+        for name, value in _inputs(trained, inputs or [], text or [], column):
             named.append(name)
             yield value
 
@@ -63,20 +66,20 @@ def predict(
             typer.echo(_sentence(str(named[index]["input"]), values))
 
 
-def _inputs(encoder: Encoder, files: list[Path], texts: list[str], column: str | None) -> Iterator[Named]:
+def _inputs(trained: Trained, files: list[Path], texts: list[str], column: str | None) -> Iterator[Named]:
     from hvdtrain.data.encoders import TextEncoder
     from hvdtrain.data.inputs import read_inputs, read_lines
     from hvdtrain.errors import UserError
 
-    if (texts or Path("-") in files) and not isinstance(encoder, TextEncoder):
-        raise UserError(f"this model reads {encoder.kind}, not texts: give it files")
+    if (texts or Path("-") in files) and not isinstance(trained.encoder, TextEncoder):
+        raise UserError(f"this model reads {trained.encoder.kind}, not texts: give it files")
     for one in texts:
         yield {"input": one}, one
     for path in files:
         if path == Path("-"):
-            yield from read_lines(sys.stdin)
+            yield from read_lines(sys.stdin, "standard input")
         else:
-            yield from read_inputs(encoder, [path], column)
+            yield from read_inputs(trained.encoder, [path], column, trained.recipe.data)
 
 
 def _write_lines(rows: Iterator[dict[str, Any]], output: Path | None) -> None:

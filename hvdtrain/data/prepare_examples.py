@@ -73,7 +73,8 @@ def prepare_examples(data: RegisteredConfig, tokenizer: RegisteredConfig | None,
 
     Raises:
         DataError: the source has no usable samples (none in a part, a class without any, one class only, numbers that
-            are not finite), it has texts and there is no tokenizer, or the cache can't be written.
+            are not finite, texts to predict of numbers or images), it has texts and there is no tokenizer, or the cache
+            can't be written.
     """
     config: ExamplesConfig = data  # type: ignore[assignment]
     examples: Examples = find("data", config.name).examples(config)
@@ -113,6 +114,12 @@ def _check_targets(examples: Examples, train: np.ndarray, name: str) -> None:
     """Make sure that there is something to learn: two classes or more, each in training, or finite numbers."""
     if examples.targets is None or examples.kind == "pairs":
         return
+    if isinstance(examples.targets, (list, tuple)):
+        what = "images" if examples.kind == "images" else "rows of numbers"
+        raise DataError(
+            f"data '{name}': its targets are texts, and its inputs {what}; texts are predicted of texts alone: use "
+            "a task and data.target_kind of classes or numbers"
+        )
     targets = np.asarray(examples.targets)
     if not examples.class_names:
         wrong = np.flatnonzero(~np.isfinite(targets))

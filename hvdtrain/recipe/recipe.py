@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from hvdtrain.recipe.checks import Section, misfit
 from hvdtrain.recipe.optimizers import OptimizerConfig
@@ -70,10 +70,17 @@ class Recipe(Section):
     @classmethod
     def _target_as_the_task_reads_it(cls, data: RegisteredConfig, info: ValidationInfo) -> RegisteredConfig:
         """Tell a source that would look at the values what targets are to the task, where the task says it."""
-        kind = getattr(info.data.get("task"), "target_kind", None)
-        if kind is not None and getattr(data, "target_kind", None) == "auto":
-            return data.model_copy(update={"target_kind": kind})
-        return data
+        task = info.data.get("task")
+        kind = getattr(task, "target_kind", None)
+        if task is None or kind is None or getattr(data, "target_kind", None) != "auto":
+            return data
+        try:
+            return type(data).model_validate(data.model_dump() | {"target_kind": kind})
+        except ValidationError as error:
+            if all(detail["loc"] != ("target_kind",) for detail in error.errors()):
+                raise  # another value does not go with it, and the error names that
+            message = f"has no targets of the kind '{kind}', which task {task.name} predicts"
+            raise misfit("data.name", message) from error
 
     @field_validator("tokenizer")
     @classmethod

@@ -70,7 +70,7 @@ class ColumnsConfig(TargetConfig):
         if inputs is not None and info.data.get("target") in listed:
             raise _misfit("inputs", f"names {info.data['target']}, which is the target: a model would copy it")
         if info.data.get("target_kind") == "text" and not isinstance(inputs, str):
-            raise _misfit("target_kind", "text needs one column of texts as data.inputs")
+            raise _misfit("inputs", "must name one column of texts, as the target is a text (inputs: NAME, no list)")
         return inputs
 
 

@@ -7,38 +7,51 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from hvdtrain.data.formats.rows import Table, read_text
 from hvdtrain.errors import DataError
 
+_REMEDY = "set data.encoding to the encoding of the file, such as cp1252, or convert the file"
 
-def read_csv(
-    name: str, path: Path, wanted: set[str] | None, columns: Sequence[str] | None, delimiter: str, encoding: str
-) -> Table:
+
+@dataclass(frozen=True)
+class CsvForm:
+    """How a file is written: `columns` are their names, where it has no header. `may_set` is whether whoever reads a
+    message has a recipe in which to set it."""
+
+    columns: Sequence[str] | None = None
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    may_set: bool = True
+
+
+def read_csv(name: str, path: Path, wanted: set[str] | None, form: CsvForm) -> Table:
     """Return the rows of a file; lines without anything are none.
 
     Args:
         wanted: the columns to keep; None: all.
-        columns: their names, where the file has no header.
+        form: how the file is written.
 
     Raises:
         DataError: the file can't be read or decoded, has no header or one with a name twice, or a quote is not closed.
     """
-    remedy = "set data.encoding to the encoding of the file, such as cp1252, or convert the file"
-    text, digest = read_text(name, path, encoding, remedy)
+    remedy = _REMEDY if form.may_set else "convert the file to it"
+    text, digest = read_text(name, path, form.encoding, remedy)
     lines: list[int] = []
-    table = Table(name, digest, {}, 0, lambda row: f"{name}:{lines[row]}", typed=False)
+    table = Table(name, digest, {}, 0, lines, typed=False)
     header: list[str] = []
     kept: list[tuple[int, list[str | None]]] = []
-    for line, fields in _fields(name, text, delimiter):
+    for line, fields in _fields(name, text, form.delimiter):
         if not header:
-            header = list(columns or [field.strip() for field in fields])
+            header = list(form.columns or [field.strip() for field in fields])
             table.columns, kept = _make_columns(header, wanted, f"{name}:{line}")
-            if columns is None:
+            table.unnamed = frozenset(_called(place) for place, field in enumerate(header) if not field)
+            if form.columns is None:
                 continue
         if len(fields) != len(header):
-            expected = "data.columns names" if columns else "the header has"
+            expected = "data.columns names" if form.columns else "the header has"
             table.complain(len(lines), f"{_count(len(fields))}, and {expected} {len(header)}")
         lines.append(line)
         for place, values in kept:
@@ -47,7 +60,7 @@ def read_csv(
         raise DataError(f"{name} is empty")
     table.rows = len(lines)
     if wanted and wanted - set(header):
-        _suspect_delimiter(name, header, delimiter)
+        _suspect_delimiter(name, header, form)
     return table
 
 
@@ -79,20 +92,26 @@ def _make_columns(
     header: Sequence[str], wanted: set[str] | None, place: str
 ) -> tuple[dict[str, list[str | None]], list[tuple[int, list[str | None]]]]:
     """Return the columns to fill, by name, and by place in a row; a column without a name is called by its place."""
-    names = [name or f"(column {number})" for number, name in enumerate(header, start=1)]
+    names = [name or _called(at) for at, name in enumerate(header)]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise DataError(f"{place}: two columns are called '{repeated[0]}'; give each its own name")
     columns: dict[str, list[str | None]] = {name: [] for name in names}
     return columns, [(at, columns[name]) for at, name in enumerate(names) if wanted is None or name in wanted]
 
 
-def _suspect_delimiter(name: str, header: Sequence[str], delimiter: str) -> None:
+def _called(place: int) -> str:
+    return f"(column {place + 1})"
+
+
+def _suspect_delimiter(name: str, header: Sequence[str], form: CsvForm) -> None:
     if len(header) == 1:
         for other, written in ((";", ";"), ("\t", "\\t"), ("|", "|"), (",", ",")):
-            if other != delimiter and other in header[0]:
+            if other != form.delimiter and other in header[0]:
+                set_it = f'set data.delimiter: "{written}"'
+                convert = f"convert the file: those for this model have {form.delimiter!r} there"
                 raise DataError(
-                    f"{name}: the header is one column, '{header[0]}'; if '{written}' stands between fields, set "
-                    f'data.delimiter: "{written}"'
+                    f"{name}: the header is one column, '{header[0]}'; if '{written}' stands between fields, "
+                    f"{set_it if form.may_set else convert}"
                 )
 
 

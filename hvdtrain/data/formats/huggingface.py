@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hvdtrain.data.examples import TEST, TRAIN, VAL, Examples
-from hvdtrain.data.formats.images import LazyImages, check_once, decode_bytes, image_shape
-from hvdtrain.data.formats.parquet import arrow_values
+from hvdtrain.data.formats.arrow import arrow_values
+from hvdtrain.data.formats.images import DECODING, LazyImages, check_once, decode_bytes, image_shape
 from hvdtrain.data.formats.rows import Table, raise_bad_rows
 from hvdtrain.data.formats.tables import Part, checked, fingerprint, parts_and_shards
 from hvdtrain.data.formats.targets import Targets, learn_targets
@@ -56,10 +56,7 @@ class HuggingFaceSplit:
                 values = [labels[value] if value is not None and 0 <= value < len(labels) else None for value in values]
             columns[name] = values
             digest.update(name.encode() + _hash(values))
-        where = self.name
-        table = Table(
-            where, digest.hexdigest(), columns, len(flat), lambda row: f"{where}, row {row + 1}", True, classes
-        )
+        table = Table(self.name, digest.hexdigest(), columns, len(flat), lines=None, typed=True, classes=classes)
         return Part(checked(table), self.part_number)
 
 
@@ -114,7 +111,7 @@ def image_examples(config: Config, splits: Sequence[HuggingFaceSplit]) -> Exampl
         return decode_bytes(_content(contents[which][row][column]), parts[which].table.where(row), shape)
 
     images = LazyImages(len(places), shape, open_image)
-    digest = hashlib.sha256(fingerprint(config, parts).encode())
+    digest = hashlib.sha256(f"{DECODING} {fingerprint(config, parts)}".encode())
     for number, (which, row) in enumerate(places):
         digest.update(number.to_bytes(8, "little") + hashlib.sha256(_content(contents[which][row][column])).digest())
     check_once(images, "huggingface", digest.hexdigest())

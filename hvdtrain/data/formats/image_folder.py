@@ -13,9 +13,8 @@ import numpy as np
 from hvdtrain.data import cache
 from hvdtrain.data.documents import readable
 from hvdtrain.data.examples import TEST, TRAIN, VAL, Examples
-from hvdtrain.data.formats.images import LazyImages, check_once, decode
+from hvdtrain.data.formats.images import DECODING, IMAGES, LazyImages, check_once, decode
 from hvdtrain.data.formats.paths import missing, visible_files
-from hvdtrain.data.inputs import IMAGES
 from hvdtrain.errors import DataError, nearest
 
 PARTS = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
@@ -123,7 +122,7 @@ def _images(folder: Path, others: list[Path], deep: bool = True) -> Iterator[Pat
 
 
 def _fingerprint(root: Path, files: Sequence[_File], shape: tuple[int, int, int]) -> str:
-    digest = hashlib.sha256(json.dumps(["image_folder", shape]).encode())
+    digest = hashlib.sha256(json.dumps(["image_folder", DECODING, shape]).encode())
     for file in files:
         with readable(file.path):
             facts = [file.path.relative_to(root).as_posix(), file.part, file.label, cache.sha256(file.path)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,8 +19,13 @@ from hvdtrain.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+DECODING = 2
+"""The version of `decode`, which what is kept of images depends on."""
 SHOWN = 5
 """Images a message lists."""
+_DAMAGED = (ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)
+"""What Pillow's decoders let through of damaged files, beside OSError and the errors of modules that they use."""
 
 
 class LazyImages:
@@ -51,24 +58,41 @@ def image_shape(size: int | list[int], *, grayscale: bool) -> tuple[int, int, in
 
 
 def decode(source: Path | BinaryIO, name: str, shape: tuple[int, int, int]) -> np.ndarray:
-    """Return an image file as (C, H, W) uint8: made grey or colour, and resized where it has another size.
+    """Return an image file as (C, H, W) uint8: made grey or colour, and resized where it has another size. Of 16 bits a
+    pixel the upper 8 are kept.
 
     Raises:
-        DataError: it is no image that Pillow can read; `name` is what the message calls it.
+        DataError: it is no image that Pillow can read, or of numbers without a largest one; `name` is what the message
+            calls it.
     """
     from PIL import Image
 
     channels, height, width = shape
     try:
         with Image.open(source) as opened:
-            image: Image.Image = opened.convert("L" if channels == 1 else "RGB")
+            image = _of_bytes(opened, name).convert("L" if channels == 1 else "RGB")
             if image.size != (width, height):
                 image = image.resize((width, height), Image.Resampling.BILINEAR)
             pixels = np.asarray(image, dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        reason = "it is no image of a known format" if "cannot identify" in str(error) else str(error)
+    except (OSError, *_DAMAGED, struct.error, zlib.error, Image.DecompressionBombError) as error:
+        reason = str(error) if isinstance(error, (OSError, ValueError)) else f"it is damaged ({error!r})"
+        reason = "it is no image of a known format" if "cannot identify" in reason else reason
         raise DataError(f"{name} can't be read as an image: {reason}") from error
     return np.moveaxis(pixels.reshape(height, width, channels), -1, 0)
+
+
+def _of_bytes(image: Image, name: str) -> Image:
+    """Return an image whose pixels are bytes: Pillow would clip wider ones at 255."""
+    from PIL.Image import fromarray
+
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # that one has 16 bits too
+        return fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise DataError(
+            f"{name} has the mode {image.mode} (32 bits a pixel, without a largest value); expected 8 or 16 bits: save "
+            "it as such an image"
+        )
+    return image
 
 
 def decode_bytes(content: bytes, name: str, shape: tuple[int, int, int]) -> np.ndarray:

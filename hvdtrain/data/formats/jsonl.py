@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hvdtrain.data.formats.rows import Table, raise_bad_rows, read_text
+from hvdtrain.data.formats.rows import Table, half_character, raise_bad_rows, read_text
 from hvdtrain.errors import DataError
 
 
@@ -22,7 +22,7 @@ def read_jsonl(name: str, path: Path, wanted: set[str] | None = None) -> Table:
     text, digest = read_text(name, path)
     lines: list[int] = []
     objects: list[dict[str, Any]] = []
-    table = Table(name, digest, {}, 0, lambda row: f"{name}:{lines[row]}", typed=True)
+    table = Table(name, digest, {}, 0, lines, typed=True)
     for number, line in enumerate(text.split("\n"), start=1):  # texts may hold what str.splitlines takes for an end
         if not line.strip():
             continue
@@ -59,4 +59,6 @@ def _parse(line: str) -> dict[str, Any] | str:
         return f"not JSON ({error})"
     if not isinstance(values, dict):
         return f"expected a JSON object, and this is {line.strip()[:40]}"
+    if half := half_character("".join(values)):
+        return f"a key holds {half}"
     return f"has the key '{repeated[0]}' twice" if repeated else values

@@ -37,32 +37,46 @@ def read_npz(name: str, path: Path, inputs: str | None, target: str | None, chan
             another length, or of a type or shape that is no table and no images.
     """
     arrays = _load(name, path, (inputs, target))
-    key = inputs or _only_other(name, arrays, target)
-    array = _found(name, arrays, key, "inputs")
-    table = Table(name, sha256(path), {}, len(array) if array.ndim else 0, lambda row: f"{name}, row {row + 1}", True)
-    if array.ndim in (1, 2):
-        made = _rows(f"{name}: array '{key}'", array)
-        for row in np.unique(np.argwhere(~np.isfinite(made))[:, 0]).tolist():
-            column = int(np.flatnonzero(~np.isfinite(made[row]))[0])
-            table.complain(row, f"column {column} (from 0) of '{key}' is {made[row, column]}; expected a finite number")
-    else:
-        made = _images(f"{name}: array '{key}'", array, channels)
+    key = inputs or _only_other(name, arrays, target, "data.inputs")
+    found = _made(name, path, key, _found(name, arrays, key, "data.inputs"), channels)
     if target is not None:
-        labels = _found(name, arrays, target, "target")
-        if labels.shape not in ((len(array),), (len(array), 1)):
+        labels = _found(name, arrays, target, "data.target")
+        count = len(found.table)
+        if labels.shape not in ((count,), (count, 1)):
             raise DataError(
-                f"data.target: array '{target}' of {name} has the shape {labels.shape}; expected ({len(array)},), one "
-                f"value for each of '{key}' {array.shape}"
+                f"data.target: array '{target}' of {name} has the shape {labels.shape}; expected ({count},), one "
+                f"value for each of '{key}' {arrays[key].shape}"
             )
         if labels.dtype.kind not in "biufU":
             raise DataError(
                 f"data.target: array '{target}' of {name} is of type {labels.dtype}; expected numbers or text"
             )
-        table.columns = {target: labels.reshape(-1) if labels.dtype.kind in "iuf" else labels.reshape(-1).tolist()}
+        values = labels.reshape(-1)
+        found.table.columns = {target: values if labels.dtype.kind in "iuf" else values.tolist()}
+    return found
+
+
+def read_npz_inputs(name: str, path: Path, inputs: str | None, target: str | None, channels: Layout) -> Arrays:
+    """Return the inputs alone, for a trained model: the array of that name, or the only one but the target's, which may
+    be missing. Raises as `read_npz` does."""
+    arrays = _load(name, path, (inputs,))
+    key = inputs or _only_other(name, arrays, target, "--column")
+    return _made(name, path, key, _found(name, arrays, key, "--column"), channels)
+
+
+def _made(name: str, path: Path, key: str, array: np.ndarray, channels: Layout) -> Arrays:
+    """Return the inputs of an array, and a table that has no columns and knows which rows are bad."""
+    table = Table(name, sha256(path), {}, len(array), lines=None, typed=True)
+    if array.ndim not in (1, 2):
+        return Arrays(_images(f"{name}: array '{key}'", array, channels), table)
+    made = _rows(f"{name}: array '{key}'", array)
+    for row in np.unique(np.argwhere(~np.isfinite(made))[:, 0]).tolist():
+        column = int(np.flatnonzero(~np.isfinite(made[row]))[0])
+        table.complain(row, f"column {column} (from 0) of '{key}' is {made[row, column]}; expected a finite number")
     return Arrays(made, table)
 
 
-def _load(name: str, path: Path, wanted: tuple[str | None, ...]) -> Mapping[str, np.ndarray]:
+def _load(name: str, path: Path, wanted: tuple[str | None, ...]) -> dict[str, np.ndarray]:
     """Return the arrays of a file; those that are not wanted may be None."""
     try:
         with readable(name), path.open("rb") as file:
@@ -70,26 +84,32 @@ def _load(name: str, path: Path, wanted: tuple[str | None, ...]) -> Mapping[str,
                 raise DataError(f"{name} is no .npz file, or damaged (numpy.savez makes one)")
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
-                return {key: archive[key] for key in archive.files if wanted[0] is None or key in wanted} | {
-                    key: np.empty(0) for key in archive.files if wanted[0] is not None and key not in wanted
+                arrays = {
+                    key: archive[key] if wanted[0] is None or key in wanted else np.empty(0) for key in archive.files
                 }
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         reason = "it holds Python objects, which are not read: save numbers" if "pickle" in str(error) else str(error)
         raise DataError(f"{name} can't be read: {reason}") from error
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # NumPy gives the bytes of what is no .npy
+            raise DataError(
+                f"{name} holds '{key}', which is no NumPy array; expected .npy members, as numpy.savez writes"
+            )
+    return arrays
 
 
-def _only_other(name: str, arrays: Mapping[str, np.ndarray], target: str | None) -> str:
+def _only_other(name: str, arrays: Mapping[str, np.ndarray], target: str | None, where: str) -> str:
     others = [key for key in arrays if key != target]
     if len(others) != 1:
-        raise DataError(f"data.inputs is missing: which array of {name} is it? It has {_shapes(arrays)}")
+        raise DataError(f"{where} is missing: which array of {name} is it? It has {_shapes(arrays)}")
     return others[0]
 
 
 def _found(name: str, arrays: Mapping[str, np.ndarray], key: str, where: str) -> np.ndarray:
     if key not in arrays:
-        raise DataError(f"data.{where}: {name} has no array '{key}'{nearest(key, arrays)} (it has {', '.join(arrays)})")
+        raise DataError(f"{where}: {name} has no array '{key}'{nearest(key, arrays)} (it has {', '.join(arrays)})")
     if not arrays[key].ndim:
-        raise DataError(f"data.{where}: array '{key}' of {name} is one value; expected one for each sample")
+        raise DataError(f"{where}: array '{key}' of {name} is one value; expected one for each sample")
     return arrays[key]
 
 

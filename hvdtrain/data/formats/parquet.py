@@ -10,6 +10,7 @@ import numpy as np
 
 from hvdtrain.data.cache import sha256
 from hvdtrain.data.documents import readable
+from hvdtrain.data.formats.arrow import arrow_values
 from hvdtrain.data.formats.rows import Table
 from hvdtrain.errors import DataError, SetupError
 
@@ -41,15 +42,7 @@ def read_parquet(name: str, path: Path, wanted: set[str] | None = None) -> Table
         digest = sha256(path)
     columns: dict[str, Sequence[Any] | np.ndarray] = {each: [] for each in names}
     columns |= {each: arrow_values(arrow, read.column(each)) for each in kept}
-    return Table(name, digest, columns, rows, lambda row: f"{name}, row {row + 1}", typed=True)
-
-
-def arrow_values(arrow: Any, column: Any) -> Sequence[Any] | np.ndarray:
-    """Return an Arrow column as an array, where all are numbers, or as a list of Python's values."""
-    is_number = arrow.types.is_integer(column.type) or arrow.types.is_floating(column.type)
-    if is_number and not column.null_count:
-        return column.to_numpy()  # type: ignore[no-any-return]
-    return column.to_pylist()  # type: ignore[no-any-return]
+    return Table(name, digest, columns, rows, lines=None, typed=True)
 
 
 def _pyarrow() -> tuple[Any, Any]:

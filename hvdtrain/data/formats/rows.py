@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ class Table:
         digest: a hash of its content.
         columns: the values of each column that the recipe takes, None where a row has none; the others are empty.
         rows: how many there are.
-        where: gives the place of a row, such as "houses.csv:3".
+        lines: the line that each row begins on; None: rows are called by their numbers from 1.
         typed: whether a value's type says what it is; otherwise all values are texts, some of which are numbers.
         classes: of columns whose classes have an order of their own.
+        unnamed: columns that the file gives no name, called by their place.
         notes: what a person should know of how they were read.
         bad: what is wrong with a row, by its number; only the first thing of each is kept.
     """
@@ -37,14 +38,19 @@ class Table:
     digest: str
     columns: Mapping[str, Sequence[Any] | np.ndarray]
     rows: int
-    where: Callable[[int], str]
+    lines: Sequence[int] | None
     typed: bool
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unnamed: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     bad: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.rows
+
+    def where(self, row: int) -> str:
+        """Return the place of a row, such as "houses.csv:3"."""
+        return f"{self.name}, row {row + 1}" if self.lines is None else f"{self.name}:{self.lines[row]}"
 
     def complain(self, row: int, message: str) -> None:
         """Note what is wrong with a row."""
@@ -54,7 +60,7 @@ class Table:
         """Return the values of a column.
 
         Raises:
-            DataError: there is none of that name; `key` is where the recipe names it.
+            DataError: there is none of that name; `key` is where the recipe names it, and empty where none does.
         """
         if name not in self.columns:
             raise unknown_column(self.name, name, self.columns, key)
@@ -65,7 +71,8 @@ def unknown_column(file: str, name: str, known: Iterable[str], key: str) -> Data
     """Return the error of a column that is not there."""
     listed = list(known)
     columns = ", ".join(listed[:20]) + (", ..." if len(listed) > 20 else "")
-    return DataError(f"data.{key}: {file} has no column '{name}'{nearest(name, listed)} (it has {columns or 'none'})")
+    place = f"data.{key}: " if key else ""
+    return DataError(f"{place}{file} has no column '{name}'{nearest(name, listed)} (it has {columns or 'none'})")
 
 
 def raise_bad_rows(tables: Iterable[Table]) -> None:
@@ -121,13 +128,25 @@ def numbers(table: Table, name: str, key: str, hint: str = "") -> np.ndarray:
     return found
 
 
-def texts(table: Table, name: str, key: str) -> list[str]:
-    """Return a column as texts; a complaint where a value is empty or of another type."""
+def texts(table: Table, name: str, key: str, *, may_be_empty: bool = False) -> list[str]:
+    """Return a column as texts; a complaint where a value is empty, of another type, or can't be written."""
     values = table.column(name, key)
     for row, value in enumerate(values):
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str) or not (may_be_empty or value.strip()):
             table.complain(row, wrong(name, value, "a text"))
+        elif half := half_character(value):
+            table.complain(row, f"{name} holds {half}")
     return [str(value) for value in values]
+
+
+def half_character(text: str) -> str:
+    r"""Say what is wrong with a text that no file can hold: JSON can spell half of a character, "\ud800"."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])
+        return f"half of a character, {half} (character {error.start + 1}); write it whole, or leave it out"
+    return ""
 
 
 def wrong(name: str, value: Any, expected: str, hint: str = "") -> str:

@@ -22,6 +22,8 @@ from hvdtrain.errors import DataError
 if TYPE_CHECKING:
     from hvdtrain.data.formats.columns import TargetConfig
 
+LISTED = 20
+"""Columns that a note names."""
 Read = Callable[[str, Path, "set[str] | None"], Table]
 """Reads the file of a name and a path: the columns of a set, or all; those of the set that are missing are left out."""
 
@@ -164,11 +166,15 @@ def _matrix(table: Table, names: Sequence[str]) -> np.ndarray:
 
 
 def _columns_of_numbers(tables: Sequence[Table], target: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the columns, other than the target, most of whose values are numbers, and a note on the others."""
+    """Return the columns, other than the target, most of whose values are numbers, and notes on them and the others.
+
+    A column without a name is none of them: most often it counts the rows, as pandas writes it.
+    """
     first = tables[0]
     chosen: list[str] = []
     left_out: list[str] = []
-    known = dict.fromkeys(name for table in tables for name in table.columns if name != target)
+    unnamed = {name for table in tables for name in table.unnamed}
+    known = dict.fromkeys(name for table in tables for name in table.columns if name != target and name not in unnamed)
     for name in known:
         (chosen if _mostly_numbers(tables, name) else left_out).append(name)
     if not chosen:
@@ -176,8 +182,18 @@ def _columns_of_numbers(tables: Sequence[Table], target: str) -> tuple[tuple[str
             f"{first.name} has no column of numbers beside the target '{target}' (it has {', '.join(first.columns)}); "
             "one column of texts would be data.inputs=NAME"
         )
-    notes = (f"no inputs, as most of their values are no numbers: {', '.join(left_out)}",) if left_out else ()
-    return tuple(chosen), notes
+    notes = [f"inputs, as data.inputs names none: {_listed(chosen)}"]
+    if left_out:
+        notes.append(f"no inputs, as most of their values are no numbers: {_listed(left_out)}")
+    if unnamed:
+        notes.append(
+            f"no inputs, as the header gives them no name: {_listed(sorted(unnamed))}; data.inputs may name them"
+        )
+    return tuple(chosen), tuple(notes)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def _mostly_numbers(tables: Sequence[Table], name: str) -> bool:

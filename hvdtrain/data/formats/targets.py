@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hvdtrain.data.formats.columns import Kind
-from hvdtrain.data.formats.rows import Table, as_number, is_missing, numbers, texts, wrong
+from hvdtrain.data.formats.rows import Table, as_number, half_character, is_missing, numbers, texts, wrong
 
 FEW = 20
 """Whole numbers of at most so many different values are classes, where the recipe does not say what they are."""
@@ -71,6 +71,8 @@ def _classes(tables: Sequence[Table], column: str, why: str) -> Targets:
         for row, value in enumerate(table.column(column, "target")):
             if not _is_label(value):
                 table.complain(row, wrong(column, value, "the name of a class"))
+            elif half := half_character(str(value)):
+                table.complain(row, f"{column} holds {half}")
             labels.append(_label(value))
     known = [name for table in tables for name in table.classes.get(column, ())]
     names = [name for name in dict.fromkeys(known) if name in set(labels)] or sorted(set(labels), key=_order)

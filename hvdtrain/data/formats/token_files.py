@@ -16,6 +16,8 @@ from hvdtrain.errors import DataError
 
 AT_ONCE = 1 << 22
 """Ids that are looked at together."""
+ZIP = b"PK\x03\x04"
+"""What a zip archive begins with."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,9 @@ def _open(path: str, key: str, dtype: str) -> np.ndarray:
 
 
 def _open_npy(path: str, place: Path) -> np.ndarray:
+    with place.open("rb") as file:
+        if file.read(len(ZIP)) == ZIP:  # NumPy goes by the content too, and would give no array
+            raise DataError(f"{path} is a zip archive, as .npz files are; expected one array, as numpy.save writes it")
     try:
         tokens: np.ndarray = np.load(place, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:

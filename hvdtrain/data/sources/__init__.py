@@ -1,1 +1,2 @@
-"""Data sources, one file each: a `Config` and `documents(config)`; a `DOWNLOAD` where it is fetched. Free of torch."""
+"""Data sources, one file each: a `Config`, and what the source has: `documents(config)`, `examples(config)`,
+`sequences(config)` or `environments(config)`; a `DOWNLOAD` where it is fetched. Free of torch."""

@@ -43,10 +43,12 @@ def documents(config: Config) -> list[TextDocument]:
 
 
 def _parts(config: Config) -> list[Part]:
-    from hvdtrain.data.formats.csv import read_csv
+    from hvdtrain.data.formats.csv import CsvForm, read_csv
     from hvdtrain.data.formats.tables import read_parts, wanted_columns
 
+    form = CsvForm(config.columns, config.delimiter, config.encoding)
+
     def read(name: str, path: Path, wanted: set[str] | None) -> Table:
-        return read_csv(name, path, wanted, config.columns, config.delimiter, config.encoding)
+        return read_csv(name, path, wanted, form)
 
     return read_parts(config, SUFFIXES, read, wanted_columns(config))

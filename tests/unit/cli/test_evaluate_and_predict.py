@@ -26,16 +26,16 @@ TEXTS = """\
 name: texts
 task: {name: classification}
 model: {name: bilstm, d_model: 8, hidden_dim: 8, dropout: 0}
-data: {name: csv, paths: [texts.csv], inputs: text, target: kind, max_seq_len: 16}
+data: {name: csv, paths: [texts.csv], delimiter: ";", inputs: review, target: kind, max_seq_len: 16}
 tokenizer: {name: bytes}
 optimizer: {name: adamw, lr: 2e-2}
 train: {global_batch_size: 20, micro_batch_size: 10, max_steps: 20, eval_interval: 10, threads_per_worker: 1}
 """
 
 
-def write(path: Path, header: list[str], rows: list[list[object]]) -> None:
+def write(path: Path, header: list[str], rows: list[list[object]], delimiter: str = ",") -> None:
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
+        csv.writer(file, delimiter=delimiter).writerows([header, *rows])
 
 
 def rows(count: int, seed: int) -> list[list[object]]:
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, (name, count) in enumerate({"train": 200, "val": 40, "test": 50}.items()):
         write(folder / f"{name}.csv", ["a", "b", "kind"], rows(count, seed))
     texts = [[f"{word} {number}", word[0]] for number in range(30) for word in ("good", "bad")]
-    write(folder / "texts.csv", ["text", "kind"], texts)
+    write(folder / "texts.csv", ["review", "kind"], texts, delimiter=";")
     for name, recipe in (("table", TABLE), ("texts", TEXTS)):
         (folder / f"{name}.yaml").write_text(recipe)
         subprocess.run(
@@ -150,7 +150,10 @@ def test_texts_come_from_the_command_line_a_file_or_standard_input(hvdtrain: Hvd
         (["predict", "runs/table"], "nothing to predict: give files, or --text TEXT, or - for standard input"),
         (["predict", "runs/table", "--text", "x"], "this model reads table, not texts: give it files"),
         (["predict", "runs/table", "missing.csv"], "missing.csv does not exist"),
-        (["predict", "runs/texts", "texts.csv", "--column", "body"], "no value for 'body'; it has text, kind"),
+        (
+            ["predict", "runs/texts", "texts.csv", "--column", "body"],
+            "texts.csv has no column 'body' (it has review, kind)",
+        ),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_2(hvdtrain: Hvdtrain, arguments: list[str], message: str) -> None:

@@ -87,14 +87,39 @@ def test_nesting_and_lengths_are_bounded() -> None:
 
 def test_damage_is_an_error_or_another_value_but_no_other_exception() -> None:
     source = random.Random(3)
+    read = 0
     for _ in range(2000):
         content = bytearray(frame())
         for _ in range(source.randint(1, 4)):
             content[source.randrange(len(content))] = source.randrange(256)
         try:
-            read_rda(bytes(content))
+            found = read_rda(bytes(content))
         except ValueError:
             continue
+        read += 1
+        assert isinstance(found, dict)
+        assert plain(found), found
+    assert 100 < read < 1900
+
+
+def plain(value: object) -> bool:
+    """Whether a value is texts, numbers and nothing, to the bottom."""
+    if isinstance(value, Vector):
+        numbers = isinstance(value.values, np.ndarray) and value.values.dtype in (np.dtype(">i4"), np.dtype(">f8"))
+        return plain(value.attributes) and (numbers or all(map(plain, value.values)))
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and plain(one) for name, one in value.items())
+    return value is None or isinstance(value, str)
+
+
+def test_other_bytes_of_a_number_are_another_number_there_and_nothing_else() -> None:
+    content = frame()
+    place = content.index(struct.pack(">d", -1.0))
+    for number in (2.5, float("inf"), -0.0):
+        changed = content[:place] + struct.pack(">d", number) + content[place + 8 :]
+        first, second, third = read_rda(changed)["table"].values
+        assert third.values.tolist() == [0.5, number, 1e300]
+        assert (first.values.tolist(), second.values.tolist()) == ([1, 2, 2], [2, 1, 1])
 
 
 def test_it_agrees_with_rdata_on_the_real_file(fetched: Callable[[str], ModuleType], tmp_path: Path) -> None:

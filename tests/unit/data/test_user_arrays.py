@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,13 @@ def test_npz_files_that_cannot_be_read_are_explained() -> None:
     assert "a.npz can't be read: Bad CRC-32" in complaint(name="npz", paths=["a.npz"])
     Path("a.npz").write_bytes(whole[:600])
     assert "a.npz is no .npz file, or damaged" in complaint(name="npz", paths=["a.npz"])
+
+
+def test_a_member_of_an_npz_file_that_is_no_array_is_named() -> None:
+    with zipfile.ZipFile(arrays(x=GREY), "a") as archive:
+        archive.writestr("y", b"0123")
+    found = complaint(name="npz", paths=["a.npz"], target="y")
+    assert found == "a.npz holds 'y', which is no NumPy array; expected .npy members, as numpy.savez writes"
 
 
 # Folders of images

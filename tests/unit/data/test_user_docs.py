@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from hvdtrain.cli.app import app
 from hvdtrain.data.partitions import random as random_partition
+from hvdtrain.errors import RecipeError
 from hvdtrain.recipe import load
 from hvdtrain.registry import config_class, names
 
@@ -86,3 +87,26 @@ def test_a_task_that_says_what_targets_are_decides_it(tmp_path: Path) -> None:
     path.write_text(whole.replace("target: price", "target: price, target_kind: class"))
     assert load(str(path)).recipe.data.target_kind == "class"  # type: ignore[attr-defined]
     assert load(str(path)).recipe.data.partition == random_partition.Config()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            "{name: csv, paths: [a.csv], inputs: [x], target: y}",
+            'data.inputs = ["x"]: must name one column of texts, as the target is a text',
+        ),
+        ("{name: csv, paths: [a.csv], target: y}", "data.inputs: must name one column of texts"),
+        (
+            "{name: npz, paths: [a.npz], target: y}",
+            "data.name = npz: has no targets of the kind 'text', which task translation predicts",
+        ),
+    ],
+)
+def test_a_translation_of_what_is_no_text_is_an_error_of_the_recipe(tmp_path: Path, data: str, message: str) -> None:
+    path = tmp_path / "snippet.yaml"
+    around = AROUND.replace("{name: gan}", "{name: translation}").replace("{name: dcgan}", "{name: transformer}")
+    path.write_text(f"{around}data: {data}\ntokenizer: {{name: bytes}}\n")
+    with pytest.raises(RecipeError) as caught:
+        load(str(path))
+    assert message in str(caught.value)

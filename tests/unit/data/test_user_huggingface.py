@@ -121,6 +121,17 @@ def test_images_that_cannot_be_decoded_are_named_by_row() -> None:
     assert "images (train), row 1 can't be read as an image: it is no image of a known format" in found
 
 
+def test_texts_are_predicted_of_texts_alone() -> None:
+    features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
+    rows = {"image": [Image.new("RGB", (6, 5), (row, 0, 0)) for row in range(20)], "caption": [*map(str, range(20))]}
+    path = save("images", train=datasets.Dataset.from_dict(rows, features=features))
+    config = config_class("data", "huggingface").model_validate(
+        {"name": "huggingface", "path": path, "inputs": "image", "target": "caption", "target_kind": "text", "size": 8}
+    )
+    with pytest.raises(DataError, match="data 'huggingface': its targets are texts, and its inputs images; texts are"):
+        prepare(config, None, seed=1, form="examples")
+
+
 def test_a_folder_of_parquet_files() -> None:
     Path("folder").mkdir()
     datasets.Dataset.from_dict({"x": [1, 2], "y": [0.5, 1.5]}).to_parquet("folder/train.parquet")

@@ -121,6 +121,14 @@ def test_npy_files_that_cannot_be_used_are_explained(array: np.ndarray, message:
         prepared(train="a.npy")
 
 
+def test_an_archive_under_the_name_of_an_array_is_told() -> None:
+    np.savez("a.npz", IDS)
+    Path("a.npz").rename("a.npy")
+    assert complaint(train="a.npy") == (
+        "a.npy is a zip archive, as .npz files are; expected one array, as numpy.save writes it"
+    )
+
+
 @pytest.mark.parametrize("values", [{"dtype": "float32"}, {"vocab_size": 1}, {"vocab_size": None}, {"val": ""}])
 def test_a_bad_config_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as caught:
