@@ -140,11 +140,7 @@ def test_texts_come_from_the_command_line_a_file_or_standard_input(hvdtrain: Hvd
         (["evaluate", "runs/texts", "--part", "test", "task.nonsense=1"], "task.nonsense"),
         (["evaluate", "runs/table", "data.val_fraction=0.3", "seed=7"], "the data is not what runs/table/checkpoints"),
         (
-            [
-                "train",
-                "table.yaml",
-                *"data.val_paths=null data.val_fraction=0.0 train.early_stopping.patience=1".split(),
-            ],
+            ["train", "table.yaml", "data.val_paths=null", "data.val_fraction=0.0", "train.early_stopping.patience=1"],
             "train.early_stopping: validation is on the test part",
         ),
         (["predict", "runs/table"], "nothing to predict: give files, or --text TEXT, or - for standard input"),
