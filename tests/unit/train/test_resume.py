@@ -27,7 +27,7 @@ def resumed(config: Any, step: int, epochs: int | None, total_steps: int) -> Run
     loader.load_state_dict(longer.state_dict())
     task = SimpleNamespace(objective=("loss", "min"))
     loop = SimpleNamespace(loader=loader, step=step, total_steps=total_steps, task=task)
-    train = SimpleNamespace(early_stopping=None)
+    train = SimpleNamespace(early_stopping=None, objective=None)
     assembly: Any = SimpleNamespace(loop=loop, recipe=SimpleNamespace(train=train))
     _count_what_is_left(assembly)
     nothing: Any = None
