@@ -59,8 +59,8 @@ NO_DROPOUT = ("model.dropout=0",)
 """Dropout's random numbers are each worker's own."""
 CLASSIFIED_TEXTS = (*NO_DROPOUT, "model.token_dropout=0", "train.early_stopping=null")
 SENTIMENT = (*CLASSIFIED_TEXTS, "data.max_seq_len=32", "tokenizer.vocab_size=2000", "train.epochs=2")
-FRECHET_DISTANCE = 400.0
-"""What the shrunken GAN must come below; one update leaves it far above."""
+FRECHET_DISTANCE = 700.0
+"""What the shrunken GAN must come below: it reaches about 340, and one update leaves it at 1,490."""
 IMAGES = ("train.epochs=null", "train.eval_samples=500")
 
 RECIPES = {
