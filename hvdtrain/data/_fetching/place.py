@@ -107,7 +107,7 @@ def _watch(process: subprocess.Popen[str], folder: Path, file: str, on_progress:
             process.wait(0.1)
             return
         except subprocess.TimeoutExpired:
-            pass
+            pass  # still at work
         if time.monotonic() >= due:
             due += SECONDS_BETWEEN_LINES
             here = _bytes(folder, file)

