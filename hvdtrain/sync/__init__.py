@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
     from hvdtrain.sync._strategy import NamedParameters, Strategy
+    from hvdtrain.world import World
 
 
 def wrap(
@@ -18,16 +19,16 @@ def wrap(
     *,
     named_parameters: NamedParameters,
     backward_passes_per_step: int,
-    size: int,
+    world: World,
 ) -> Strategy:
     """Wrap an optimizer in the strategy that the recipe names; one worker has nothing to synchronise with."""
-    if size == 1:
+    if world.size == 1:
         config = registry.config_class("sync", "none")(name="none")
     strategy: Strategy = registry.find("sync", config.name).build(
         config,
         optimizer,
         named_parameters=named_parameters,
         backward_passes_per_step=backward_passes_per_step,
-        size=size,
+        world=world,
     )
     return strategy

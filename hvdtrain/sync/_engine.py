@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from hvdtrain.sync.allreduce import Config
+    from hvdtrain.sync._config import EngineConfig
 
 
 class Defaults(NamedTuple):
@@ -40,7 +40,7 @@ class Knob:
 
 
 def knobs(
-    config: Config,
+    config: EngineConfig,
     *,
     origins: Mapping[str, str],
     environment: Mapping[str, str],
@@ -52,11 +52,12 @@ def knobs(
     Precedence: command-line override > environment (which `horovodrun` flags set) > recipe > `auto`. Deterministic runs
     turn fusion off whatever else is said: which gradients share a buffer depends on timing, and with three or more
     workers so does the order in which a buffer's sums are made (Horovod #1548). Open MPI waits by polling: on a CPU it
-    is told to yield, or it polls on a core that the training needs.
+    is told to yield, or it polls on a core that the training needs. Where collectives of an update follow one another,
+    each of them waits for a cycle, and `auto` makes it as much shorter.
     """
     auto = defaults(on_gpu=on_gpu)
     fusion_mb = auto.fusion_threshold_mb if config.fusion_threshold_mb == "auto" else config.fusion_threshold_mb
-    cycle_ms = auto.cycle_time_ms if config.cycle_time_ms == "auto" else config.cycle_time_ms
+    cycle_ms = auto.cycle_time_ms / config.rounds if config.cycle_time_ms == "auto" else config.cycle_time_ms
     chosen = {}
     for variable, field, value in (
         ("HOROVOD_FUSION_THRESHOLD", "fusion_threshold_mb", str(int(fusion_mb * 2**20))),

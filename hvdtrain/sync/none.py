@@ -4,43 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from hvdtrain.registry import RegisteredConfig
+from hvdtrain.sync._config import SyncConfig
 
 if TYPE_CHECKING:
     import torch
 
-    from hvdtrain.sync._strategy import NamedParameters
+    from hvdtrain.sync._strategy import NamedParameters, Strategy
+    from hvdtrain.world import World
 
 
-class Config(RegisteredConfig):
+class Config(SyncConfig):
     """Workers do not synchronise."""
 
+    scales_gradients = True
+
     name: Literal["none"] = "none"
-
-
-class Unsynchronized:
-    """Each worker follows the gradient of its own share alone, which is the whole batch where there is one worker."""
-
-    bytes_per_step = 0
-
-    def __init__(self, optimizer: torch.optim.Optimizer, size: int) -> None:
-        self.optimizer = optimizer
-        self.loss_factor = float(size)
-        self.coupled = size == 1
-
-    def synchronize(self) -> None:
-        return None
-
-    def step(self, scaler: torch.amp.GradScaler | None) -> None:
-        from hvdtrain.sync._strategy import apply
-
-        apply(self.optimizer, scaler)
-
-    def zero_grad(self) -> None:
-        self.optimizer.zero_grad()
-
-    def probe(self) -> float | None:
-        return None
 
 
 def build(
@@ -49,7 +27,13 @@ def build(
     *,
     named_parameters: NamedParameters,
     backward_passes_per_step: int,
-    size: int,
-) -> Unsynchronized:
-    """Leave the optimizer as it is; a worker's share counts as the whole batch."""
-    return Unsynchronized(optimizer, size)
+    world: World,
+) -> Strategy:
+    """Leave the optimizer as it is: each worker follows the gradient of its own share, which counts as the whole
+    batch."""
+    from hvdtrain.sync._strategy import Replicated
+
+    strategy = Replicated(optimizer, [p for _, p in named_parameters])
+    strategy.loss_factor = float(world.size)
+    strategy.coupled = world.size == 1
+    return strategy

@@ -17,6 +17,7 @@ from hvdtrain.errors import DataError, RecipeError, SetupError
 from hvdtrain.recipe.batching import BatchPlan, plan_batch, total_steps
 from hvdtrain.sync import _batchnorm as batchnorm
 from hvdtrain.sync import wrap
+from hvdtrain.sync._config import SyncConfig
 from hvdtrain.tasks._task import build as build_task
 from hvdtrain.train import device as devices
 from hvdtrain.train import optimizers, precision
@@ -63,6 +64,7 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
         devices.make_deterministic()
     batch = together(world, lambda: plan_batch(config, world.size))
     number_format = together(world, lambda: precision.choose(config.precision, device))
+    together(world, lambda: _check_sync(recipe, world, number_format))
     data = data or prepare_alike(recipe, world)
     together(world, lambda: _check_choosing(recipe, data))
     task = together(world, lambda: make_task(recipe, data.encoder, device))
@@ -81,7 +83,7 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
         model=model,
         task=task,
         encoder=data.encoder,
-        phases=_phase_runs(recipe, model, task, batch.passes, world.size),
+        phases=_phase_runs(recipe, model, task, batch.passes, world),
         loader=loader,
         precision=number_format,
         schedule=together(world, lambda: make_schedule(recipe, batch.global_batch_size, steps)),
@@ -159,6 +161,21 @@ def prepare_alike(recipe: Recipe, world: World) -> PreparedData:
     return data
 
 
+def _check_sync(recipe: Recipe, world: World, number_format: precision.Precision) -> None:
+    """Make sure that the strategy can be run by these workers, in this precision."""
+    sync = recipe.sync
+    if world.size == 1 or not isinstance(sync, SyncConfig):
+        return
+    problem = sync.problem(world.size, world.controller)
+    if problem:
+        raise RecipeError(f"sync.name = {sync.name}: {problem}")
+    if number_format.scaler is not None and not sync.scales_gradients:
+        raise RecipeError(
+            f"train.precision = {recipe.train.precision}: {number_format.name} scales gradients, which sync.name = "
+            f"{sync.name} can't do; set train.precision to bf16 or fp32, or sync.name to allreduce"
+        )
+
+
 def _check_batchnorm(recipe: Recipe, model: torch.nn.Module) -> None:
     if not any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         raise RecipeError(
@@ -176,7 +193,7 @@ def _check_choosing(recipe: Recipe, data: PreparedData) -> None:
         )
 
 
-def _phase_runs(recipe: Recipe, model: torch.nn.Module, task: Task, passes: int, size: int) -> list[PhaseRun]:
+def _phase_runs(recipe: Recipe, model: torch.nn.Module, task: Task, passes: int, world: World) -> list[PhaseRun]:
     runs = []
     for phase in task.phases:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad and phase.trains(name)]
@@ -185,7 +202,7 @@ def _phase_runs(recipe: Recipe, model: torch.nn.Module, task: Task, passes: int,
             optimizers.build(recipe.optimizer, [p for _, p in named]),
             named_parameters=named,
             backward_passes_per_step=passes,
-            size=size,
+            world=world,
         )
         runs.append(PhaseRun(phase, strategy, [p for _, p in named]))
     return runs

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from hvdtrain.sync._config import EngineConfig
 from hvdtrain.sync._engine import Knob, knobs
-from hvdtrain.sync.allreduce import Config
 
 if TYPE_CHECKING:
     from hvdtrain.recipe import LoadedRecipe
@@ -18,7 +18,7 @@ def engine_environment(loaded: LoadedRecipe) -> dict[str, Knob]:
     """Return the engine's knobs by environment variable; strategies without knobs get what `auto` means."""
     sync = loaded.recipe.sync
     return knobs(
-        sync if isinstance(sync, Config) else Config(),
+        sync if isinstance(sync, EngineConfig) else EngineConfig(name=sync.name),
         origins=loaded.origins,
         environment=os.environ,
         on_gpu=torch.cuda.is_available(),

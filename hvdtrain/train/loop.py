@@ -7,7 +7,7 @@ gives the gradient of that mean, also where workers hold different numbers of ta
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ class Update:
 
 @dataclass(frozen=True)
 class PhaseRun:
-    """A phase of the task with what runs it: its strategy and the parameters that the strategy's optimizer holds."""
+    """A phase of the task with what runs it: its strategy, and the model's parameters that it trains."""
 
     phase: Phase
     strategy: Strategy
@@ -87,6 +87,19 @@ class Loop:
             self.stopwatch.start()
             yield self._update()
 
+    @property
+    def coupled(self) -> bool:
+        """Whether the workers' updates depend on each other at every step: then all see the same losses."""
+        return self.phases[-1].strategy.coupled
+
+    @contextmanager
+    def agreed(self) -> Iterator[None]:
+        """Let the model have the parameters that all workers agree on, for an evaluation or a checkpoint."""
+        with ExitStack() as stack:
+            for run in self.phases:
+                stack.enter_context(run.strategy.agreed())
+            yield
+
     def check_weights(self) -> None:
         """Make sure that all parameters are numbers: a huge step can overflow them without a bad loss or gradient yet.
 
@@ -115,7 +128,7 @@ class Loop:
             self.stopwatch.mark("optimizer")
         self.step += 1
         # Workers that are not coupled see their own flag only; they agree where they log.
-        stop = self.phases[-1].strategy.coupled and bool(totals[_Totals.STOP])
+        stop = self.coupled and bool(totals[_Totals.STOP])
         loss = losses[self.phases[-1].phase.name]
         samples, targets = int(totals[_Totals.SAMPLES]), int(totals[_Totals.TARGETS])
         return Update(self.step, loss, lr, max(norms), samples, targets, stop, losses)
@@ -167,15 +180,16 @@ class Loop:
         """
         optimizer = run.strategy.optimizer
         self.precision.unscale_(optimizer)
-        gradients = [p.grad for p in run.parameters if p.grad is not None]
+        updated = run.strategy.parameters
+        gradients = [p.grad for p in updated if p.grad is not None]
         expected = self.global_batch_size * self.task.targets_per_sample
         targets = int(totals[_Totals.TARGETS])
         if targets != expected:
             torch._foreach_mul_(gradients, expected / max(1, targets))
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = run.strategy.total_norm(gradients)
         self._check(run, batches, totals, norm)
         if self.max_grad_norm is not None and norm + 1e-6 > self.max_grad_norm:
-            torch.nn.utils.clip_grads_with_norm_(run.parameters, self.max_grad_norm, norm)
+            torch.nn.utils.clip_grads_with_norm_(updated, self.max_grad_norm, norm)
         for group in optimizer.param_groups:
             group["lr"] = lr * run.phase.lr_factor
         run.strategy.step(self.precision.scaler)

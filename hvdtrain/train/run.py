@@ -152,10 +152,11 @@ class Run:
         self._loop.check_weights()
         state.average_buffers(self._loop.model, self._world)
         best = False
-        if evaluates:
-            best = yield from self._evaluate()
-        if saves or (best and self._config.keep_best) or self._objective.exhausted:
-            yield from self._save(best)
+        with self._loop.agreed():
+            if evaluates:
+                best = yield from self._evaluate()
+            if saves or (best and self._config.keep_best) or self._objective.exhausted:
+                yield from self._save(best)
         # The next step begins together, so that no worker's wait for this one's disk counts as its imbalance.
         self._world.gather(None)
         self._window.leave_out(time.perf_counter() - began)

@@ -14,14 +14,22 @@ if TYPE_CHECKING:
     from hvdtrain.train.loop import Loop
     from hvdtrain.world import World
 
+_OWN = "workers"
+
 
 def take(loop: Loop, extra: Mapping[str, Any]) -> Snapshot:
-    """Return the loop's state between two updates; `extra` is kept beside it in the JSON part."""
+    """Return the loop's state between two updates; `extra` is kept beside it in the JSON part.
+
+    All workers call it together. What is a worker's own is there for each, one behind the other.
+    """
     tensors: dict[str, torch.Tensor] = {}
     optimizers = {}
     for run in loop.phases:
-        optimizers[run.phase.name], owned = _flatten(run.strategy.optimizer, run.phase.name)
+        name = run.phase.name
+        optimizers[name], owned = _flatten(run.strategy.state_dict(), name)
         tensors |= owned
+        for key, tensor in run.strategy.own_state().items():
+            tensors[f"{_OWN}.{name}.{key}"] = loop.world.concatenate(tensor.unsqueeze(0), f"own.{key}")
     scaler = loop.precision.scaler
     state = {
         "step": loop.step,
@@ -51,7 +59,10 @@ def put_back(loop: Loop, snapshot: Snapshot) -> None:
         )
     load_model(loop.model, snapshot.model)
     for run in loop.phases:
-        _unflatten(run.strategy.optimizer, run.phase.name, snapshot)
+        name, prefix = run.phase.name, f"{_OWN}.{run.phase.name}."
+        run.strategy.load_state_dict(_unflatten(run.strategy.state_dict(), name, snapshot))
+        rows = {key.removeprefix(prefix): t for key, t in snapshot.optimizer.items() if key.startswith(prefix)}
+        run.strategy.load_own_state(rows, loop.world.rank)
     if loop.precision.scaler is not None and snapshot.state["scaler"]:
         loop.precision.scaler.load_state_dict(snapshot.state["scaler"])
     loop.loader.load_state_dict(snapshot.state["loader"])
@@ -116,9 +127,8 @@ def load_model(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> N
             tensor.copy_(tensors[name])
 
 
-def _flatten(optimizer: torch.optim.Optimizer, prefix: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def _flatten(whole: dict[str, Any], prefix: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Split an optimizer's state into JSON values and tensors named `prefix.parameter.key`."""
-    whole = optimizer.state_dict()
     values: dict[str, dict[str, Any]] = {}
     tensors = {}
     for index, entries in whole["state"].items():
@@ -131,10 +141,9 @@ def _flatten(optimizer: torch.optim.Optimizer, prefix: str) -> tuple[dict[str, A
     return {"state": values, "param_groups": whole["param_groups"]}, tensors
 
 
-def _unflatten(optimizer: torch.optim.Optimizer, prefix: str, snapshot: Snapshot) -> None:
-    """Load what `_flatten` split; hyperparameters stay this run's own, so that a recipe may change them."""
+def _unflatten(own: dict[str, Any], prefix: str, snapshot: Snapshot) -> dict[str, Any]:
+    """Join what `_flatten` split; hyperparameters stay this run's own, so that a recipe may change them."""
     saved = snapshot.state["optimizers"].get(prefix)
-    own = optimizer.state_dict()
     sizes = [len(group["params"]) for group in own["param_groups"]]
     if saved is None or [len(group["params"]) for group in saved["param_groups"]] != sizes:
         raise CheckpointError(f"the checkpoint's optimizer of phase {prefix} holds other parameters than this run's")
@@ -143,4 +152,4 @@ def _unflatten(optimizer: torch.optim.Optimizer, prefix: str, snapshot: Snapshot
         phase, index, key = name.rsplit(".", 2)
         if phase == prefix:
             state[int(index)][key] = tensor.clone()
-    optimizer.load_state_dict({"state": state, "param_groups": own["param_groups"]})
+    return {"state": state, "param_groups": own["param_groups"]}

@@ -34,7 +34,7 @@ def summarize(
     loop, world = assembly.loop, assembly.loop.world
     timed = steps[1:] or steps
     rate = median(step.tokens_per_second for step in timed) if timed else 0.0
-    volume = sum(run.strategy.bytes_per_step for run in loop.phases)
+    volume = round(sum(run.strategy.bytes_per_step for run in loop.phases))
     peak, source, seconds = _measure(assembly) if reason in ("finished", "converged") else (None, "", None)
     return EndRecord(
         step=loop.step,

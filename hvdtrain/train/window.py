@@ -29,7 +29,8 @@ class Window:
     """Collects updates; `close` makes the record of them.
 
     The rates are the samples and tokens of all workers in the window over its wall time, the slowest worker's: all of
-    it but evaluations, samples and checkpoints, so that what hvdtrain itself costs is in it.
+    it but evaluations, samples and checkpoints, so that what hvdtrain itself costs is in it. Losses of workers that
+    are not coupled are the mean of theirs.
     """
 
     def __init__(self, world: World, loop: Loop) -> None:
@@ -58,13 +59,16 @@ class Window:
         now = time.perf_counter()
         wall, self._since, self._left_out = now - self._since - self._left_out, now, 0.0
         device, interrupt = self._loop.device, self._loop.interrupt
-        mine = [wall, self._loop.stopwatch.drain(), memory_bytes(device), interrupt.requested]
-        walls, times, memory, stops = zip(*self._world.gather(mine), strict=True)
-        wall = max(walls)
         updates, self._updates = self._updates, []
+        loss, losses = fmean(update.loss for update in updates), _means([update.losses for update in updates])
+        mine = [wall, self._loop.stopwatch.drain(), memory_bytes(device), interrupt.requested, loss, losses]
+        walls, times, memory, stops, all_loss, all_losses = zip(*self._world.gather(mine), strict=True)
+        wall = max(walls)
+        if not self._loop.coupled:
+            loss, losses = fmean(all_loss), {name: fmean(one[name] for one in all_losses) for name in losses}
         record = StepRecord(
             step=self._loop.step,
-            loss=fmean(update.loss for update in updates),
+            loss=loss,
             lr=updates[-1].lr,
             grad_norm=updates[-1].grad_norm,
             samples=self.counts.samples,
@@ -75,7 +79,7 @@ class Window:
             seconds=split(times),
             memory_bytes=max(memory),
             elapsed=time.perf_counter() - self._began,
-            losses=_means([update.losses for update in updates]),
+            losses=losses,
         )
         return record, any(stops)
 

@@ -54,7 +54,7 @@ def _with_engine(task: Task, recipe: Recipe, world: World, cycle: float) -> dict
     steps = block.steps(task.steps, task.seconds)
     strategies = [phase.strategy for phase in run.loop.phases]
     probed = [seconds for strategy in strategies if (seconds := strategy.probe()) is not None]
-    volume = sum(strategy.bytes_per_step for strategy in strategies)
+    volume = round(sum(strategy.bytes_per_step for strategy in strategies))
     found: dict[str, Any] = {
         "synchronised": steps,
         "wall": block.usage["wall"],

@@ -12,8 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from hvdtrain import registry
 from hvdtrain.data.synthetic import synthetic
 from hvdtrain.scaling.prediction.memory import Shapes
+from hvdtrain.sync._config import EngineConfig
 from hvdtrain.sync._engine import knobs
-from hvdtrain.sync.allreduce import Config
 from hvdtrain.tasks._task import Batch, Task
 from hvdtrain.tasks._task import build as build_task
 from hvdtrain.train.flops import first_samples, flops_per_target
@@ -115,7 +115,7 @@ def engine_knobs(loaded: LoadedRecipe, on_gpu: bool) -> dict[str, str]:
     """Return the engine's knobs by environment variable, as workers with or without GPUs would have them."""
     sync = loaded.recipe.sync
     chosen = knobs(
-        sync if isinstance(sync, Config) else Config(),
+        sync if isinstance(sync, EngineConfig) else EngineConfig(name=sync.name),
         origins=loaded.origins,
         environment=os.environ,
         on_gpu=on_gpu,

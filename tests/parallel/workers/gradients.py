@@ -1,6 +1,6 @@
 """The loop's updates on workers with unequal shares, against plain torch on the whole batch.
 
-Arguments: a JSON object of `hvdtrain.sync.allreduce.Config`, and the tolerance. Each worker computes the reference for
+Arguments: a JSON object of a strategy's Config, and the tolerance. Each worker computes the reference for
 itself: the mean over all valid targets of the global batch, clipped and stepped by torch alone.
 """
 
@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional as F
 
 from hvdtrain import world as worlds
+from hvdtrain.registry import config_class
 from hvdtrain.sync import wrap
-from hvdtrain.sync.allreduce import Config
 from hvdtrain.tasks._task import Phase
 from hvdtrain.train.interrupt import Interrupt
 from hvdtrain.train.loop import Loop, PhaseRun
@@ -25,7 +25,8 @@ from hvdtrain.train.timing import Stopwatch
 
 PASSES, MICRO, TARGETS, CLASSES, STEPS, LR = 2, 2, 5, 7, 4, 0.05
 
-config = Config(**json.loads(sys.argv[1]))
+options = json.loads(sys.argv[1])
+config = config_class("sync", options["name"])(**options)
 tolerance = float(sys.argv[2])
 world = worlds.start({"HOROVOD_CYCLE_TIME": "1"})
 torch.manual_seed(0)
@@ -80,7 +81,7 @@ strategy = wrap(
     torch.optim.SGD([p for _, p in named], lr=LR, momentum=0.9),
     named_parameters=named,
     backward_passes_per_step=PASSES,
-    size=world.size,
+    world=world,
 )
 task = UnequalTask()
 loop = Loop(
@@ -107,7 +108,7 @@ for step, update in enumerate(loop.updates()):
     whole = {name: torch.cat([batch[name] for batch in batches]) for name in ("inputs", "targets")}
     optimizer.zero_grad()
     loss = F.cross_entropy(reference(whole["inputs"]).flatten(0, 1), whole["targets"].flatten())
-    (loss * (world.size if config.op == "sum" else 1)).backward()
+    (loss * (world.size if getattr(config, "op", "") == "sum" else 1)).backward()
     norm = torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.5)
     optimizer.step()
     torch.testing.assert_close(

@@ -1,0 +1,29 @@
+"""ZeRO, stage 1, by Horovod's reduce-scatter and all-gather."""
+
+from __future__ import annotations
+
+import torch
+
+from hvdtrain.sync._shards import Sharded
+from hvdtrain.world import World, guard
+
+
+class ReduceScatter(Sharded):
+    """Every worker owns 1 / n of the parameters, rounded up."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, world: World) -> None:
+        elements = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+        super().__init__(optimizer, world, [-(-elements // world.size)] * world.size)
+        self.bytes_per_step = float(2 * elements * self.flat.element_size())
+
+    def reduce(self) -> None:
+        import horovod.torch as hvd
+
+        handle = hvd.reducescatter_async(self.flat_grad, name="sharded.gradients", op=hvd.Sum)
+        self.shard_grad.copy_(guard(lambda: hvd.synchronize(handle)))
+
+    def publish(self) -> None:
+        import horovod.torch as hvd
+
+        handle = hvd.allgather_async(self.shard, name="sharded.parameters")
+        self.flat.copy_(guard(lambda: hvd.synchronize(handle)))
