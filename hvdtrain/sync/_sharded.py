@@ -11,9 +11,9 @@ from hvdtrain.world import World, guard
 class ReduceScatter(Sharded):
     """Every worker owns 1 / n of the parameters, rounded up."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, world: World) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, world: World, passes: int) -> None:
         elements = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
-        super().__init__(optimizer, world, [-(-elements // world.size)] * world.size)
+        super().__init__(optimizer, world, [-(-elements // world.size)] * world.size, passes)
         self.bytes_per_step = float(2 * elements * self.flat.element_size())
 
     def reduce(self) -> None:

@@ -36,4 +36,4 @@ def build(
     """Divide the parameters evenly, whatever their shapes."""
     from hvdtrain.sync._sharded import ReduceScatter
 
-    return ReduceScatter(optimizer, world)
+    return ReduceScatter(optimizer, world, backward_passes_per_step)
