@@ -170,11 +170,12 @@ class Horovod:
         self._hvd.shutdown()
 
 
-def start(engine: Mapping[str, str]) -> World:
+def start(engine: Mapping[str, str], *, fuses: bool = True) -> World:
     """Join the workers that this process was started with; alone, return `Solo`.
 
     Args:
         engine: environment variables for Horovod's engine, which reads them once, when it starts.
+        fuses: whether the engine is to fuse tensors; otherwise its threshold is 0, whatever the variables say.
 
     Raises:
         SetupError: there are several workers and no Horovod.
@@ -187,7 +188,12 @@ def start(engine: Mapping[str, str]) -> World:
         import horovod.torch as hvd
     except ImportError as error:
         raise SetupError(HOROVOD_MISSING.format(size=launched_size())) from error
+    threshold = os.environ.get("HOROVOD_FUSION_THRESHOLD")
+    if not fuses:
+        os.environ["HOROVOD_FUSION_THRESHOLD"] = "0"
     guard(hvd.init)
+    if threshold is not None:
+        os.environ["HOROVOD_FUSION_THRESHOLD"] = threshold
     if hvd.size() != launched_size() and not elastic:
         raise SetupError(
             f"this process was started as one of {launched_size()} workers, and Horovod sees {hvd.size()}: it was "

@@ -1,12 +1,20 @@
-"""`hvd.DistributedOptimizer` as the loop uses it."""
+"""`hvd.DistributedOptimizer` over buckets: stretches of the flat buffers, each of which the engine reduces in place.
+
+Horovod fuses small tensors by copying them into a buffer and out again, and negotiates each of them. Here gradients lie
+in buckets of the fusion threshold's size from the start, so that the engine has few tensors to agree on and none to
+copy. A bucket is handed over as soon as backward has filled it, so that it travels while backward goes on.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hvdtrain.sync._flat import FlatBuffers, load_pieces, piece_state
 from hvdtrain.sync._strategy import Replicated, apply
 from hvdtrain.world import guard
 
@@ -18,37 +26,128 @@ _NAP = 2e-4
 
 
 class AllReduce(Replicated):
-    """`hvd.DistributedOptimizer` with the order of calls that clipping and gradient scaling need (Horovod #3160)."""
+    """The order of calls that clipping and gradient scaling need is that of Horovod #3160."""
 
-    def __init__(self, hvd: Any, optimizer: Any, config: Config, parameters: list[torch.nn.Parameter]) -> None:
-        super().__init__(optimizer, parameters)
+    parameters: Sequence[torch.nn.Parameter]
+
+    def __init__(
+        self, hvd: Any, optimizer: torch.optim.Optimizer, config: Config, passes: int, limit: int, name: str
+    ) -> None:
+        """Wrap an optimizer without state.
+
+        Args:
+            passes: backward passes of an update.
+            limit: bytes of a bucket; a parameter that is larger has one to itself.
+            name: what this strategy's tensors are called, like no other's.
+        """
         self._hvd = hvd
         self.loss_factor = float(hvd.size()) if config.op == "sum" else 1.0
-        self._wire_bytes = [2 if config.compression == "fp16" else p.element_size() for p in parameters]
-        sizes = (p.numel() * width for p, width in zip(parameters, self._wire_bytes, strict=True))
-        self.bytes_per_step = float(sum(sizes))
+        self.buffers = FlatBuffers(optimizer, passes)
+        self._bucket_of: list[int] = []
+        self._bounds: list[tuple[int, int]] = []
+        self._cut(config.groups, limit)
+        self.parameters = self._pieces(optimizer)
+        compression = hvd.Compression.fp16 if config.compression == "fp16" else hvd.Compression.none
+        names = [f"{name}.{i}" for i in range(len(self.parameters))]
+        self.optimizer = hvd.DistributedOptimizer(
+            optimizer,
+            named_parameters=list(zip(names, self.parameters, strict=True)),
+            compression=compression,
+            op=hvd.Sum,
+        )
+        self._give_gradients(range(len(self.parameters)))
+        self._missing = self._counts()
+        self.buffers.on_ready = self._ready
+        self._wire = torch.float16 if config.compression == "fp16" else self.buffers.values.dtype
+        self.bytes_per_step = float(self.buffers.values.numel() * self._wire.itemsize)
+
+    def _cut(self, groups: int | None, limit: int) -> None:
+        """Cut the parameters into buckets of at most `limit` bytes, or into so many of about equal size.
+
+        A bucket is one parameter to the optimizer, so that it does not reach from one of its groups into the next.
+        """
+        buffers = self.buffers
+        width = buffers.values.element_size()
+        most = max(1, -(-buffers.values.numel() // groups) if groups else limit // width)
+        first_of_groups = {begin for begin, _ in buffers.group_bounds()}
+        for p, start in zip(buffers.every, buffers.starts, strict=False):
+            end = start + p.numel()
+            if start in first_of_groups or end - self._bounds[-1][0] > most:
+                self._bounds.append((start, end))
+            else:
+                self._bounds[-1] = (self._bounds[-1][0], end)
+            self._bucket_of.append(len(self._bounds) - 1)
+
+    def _pieces(self, optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+        pieces = [torch.nn.Parameter(self.buffers.values[low:high]) for low, high in self._bounds]
+        for group, (begin, end) in zip(optimizer.param_groups, self.buffers.group_bounds(), strict=True):
+            inside = (p for p, (low, high) in zip(pieces, self._bounds, strict=True) if begin <= low and high <= end)
+            group["params"] = list(inside)
+        return pieces
+
+    def _give_gradients(self, buckets: Iterable[int]) -> None:
+        for bucket in buckets:
+            low, high = self._bounds[bucket]
+            self.parameters[bucket].grad = self.buffers.gradients[low:high]
+
+    def _counts(self) -> list[int]:
+        return [self._bucket_of.count(bucket) for bucket in range(len(self._bounds))]
+
+    def _ready(self, index: int) -> None:
+        """Hand the bucket of a parameter over when its last gradient has come.
+
+        Horovod would do so in a hook of its own on each parameter; those of the buckets never see a backward pass.
+        """
+        bucket = self._bucket_of[index]
+        self._missing[bucket] -= 1
+        if not self._missing[bucket]:
+            p = self.parameters[bucket]
+            self.optimizer._handles[p] = self.optimizer._allreduce_grad_async(p)
 
     def synchronize(self) -> None:
+        self.buffers.complete()
+        self._missing = self._counts()
+        for p in self.parameters:
+            if p not in self.optimizer._handles:
+                self.optimizer._handles[p] = self.optimizer._allreduce_grad_async(p)
         if self.parameters[0].device.type == "cpu":
             self._sleep_until_reduced()
         guard(self.optimizer.synchronize)
+        if self._wire != self.buffers.values.dtype:
+            self._take_back()
+
+    def _take_back(self) -> None:
+        """What was compressed comes back in memory of its own."""
+        for bucket, (p, (low, high)) in enumerate(zip(self.parameters, self._bounds, strict=True)):
+            assert p.grad is not None
+            self.buffers.gradients[low:high].copy_(p.grad)
+            self._give_gradients([bucket])
 
     def _sleep_until_reduced(self) -> None:
         """Horovod waits by asking without a pause, on a core that its own engine, or another worker, could use."""
         for handle, _ in list(self.optimizer._handles.values()):
-            while isinstance(handle, int) and not self._hvd.poll(handle):
+            while not self._hvd.poll(handle):
                 time.sleep(_NAP)
 
     def step(self, scaler: torch.amp.GradScaler | None) -> None:
         with self.optimizer.skip_synchronize():
             apply(self.optimizer, scaler)
 
+    def zero_grad(self) -> None:
+        """Nothing is to do: the next gradients take the place of these."""
+
+    def state_dict(self) -> dict[str, Any]:
+        scalars, vectors = piece_state(self.optimizer, self.parameters)
+        whole: dict[str, Any] = self.buffers.state_dict(self.optimizer.param_groups, scalars, vectors)
+        return whole
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        scalars, vectors = self.buffers.split_state(state["state"])
+        load_pieces(self.optimizer, self.parameters, 0, state["param_groups"], scalars, vectors)
+
     def probe(self) -> float | None:
-        """Return the median seconds of five all-reduces of tensors like the gradients, nothing else running."""
-        tensors = [
-            torch.zeros(p.numel(), dtype=torch.float16 if width == 2 else p.dtype, device=p.device)
-            for p, width in zip(self.parameters, self._wire_bytes, strict=True)
-        ]
+        """Return the median seconds of five all-reduces of tensors like the buckets, nothing else running."""
+        tensors = [torch.zeros(p.numel(), dtype=self._wire, device=p.device) for p in self.parameters]
         seconds = []
         for repeat in range(6):
             guard(self._hvd.barrier)
@@ -56,11 +155,8 @@ class AllReduce(Replicated):
             handles = [
                 self._hvd.allreduce_async_(t, name=f"probe.{i}", op=self._hvd.Sum) for i, t in enumerate(tensors)
             ]
-            _wait(self._hvd, handles)
+            for handle in handles:
+                guard(partial(self._hvd.synchronize, handle))
             if repeat:
                 seconds.append(time.perf_counter() - start)
         return sorted(seconds)[len(seconds) // 2]
-
-
-def _wait(hvd: Any, handles: list[int]) -> None:
-    guard(lambda: [hvd.synchronize(handle) for handle in handles])

@@ -28,5 +28,8 @@ class EngineConfig(SyncConfig):
     rounds: ClassVar[int] = 1
     """Collectives of an update that must follow one another: each waits for the engine's next cycle."""
 
+    fuses: ClassVar[bool] = False
+    """Whether it hands the engine buckets of the fusion threshold's size, so that the engine has nothing to fuse."""
+
     fusion_threshold_mb: Literal["auto"] | NonNegativeFloat = "auto"
     cycle_time_ms: Literal["auto"] | PositiveFloat = "auto"

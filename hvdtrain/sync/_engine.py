@@ -50,8 +50,9 @@ def knobs(
     """Choose the engine's fusion threshold and cycle time, and on a CPU how Open MPI waits.
 
     Precedence: command-line override > environment (which `horovodrun` flags set) > recipe > `auto`. Deterministic runs
-    turn fusion off whatever else is said: which gradients share a buffer depends on timing, and with three or more
-    workers so does the order in which a buffer's sums are made (Horovod #1548). Open MPI waits by polling: on a CPU it
+    turn the engine's fusion off whatever else is said: which tensors share a buffer depends on timing, and with three
+    or more workers so does the order in which a buffer's sums are made (Horovod #1548). Buckets that the strategy fills
+    are always the same. Open MPI waits by polling: on a CPU it
     is told to yield, or it polls on a core that the training needs. Where collectives of an update follow one another,
     each of them waits for a cycle, and `auto` makes it as much shorter.
     """
@@ -71,6 +72,6 @@ def knobs(
     if not on_gpu:
         yields = "OMPI_MCA_mpi_yield_when_idle"
         chosen[yields] = Knob(environment[yields], "environment") if environment.get(yields) else Knob("1", "auto")
-    if deterministic:
+    if deterministic and not config.fuses:
         chosen["HOROVOD_FUSION_THRESHOLD"] = Knob("0", "train.deterministic")
     return chosen

@@ -132,3 +132,33 @@ class FlatBuffers:
 def elementwise(value: Any) -> bool:
     """Whether a value of an optimizer's state has an entry for each element of its parameter."""
     return isinstance(value, Tensor) and value.dim() > 0
+
+
+def piece_state(
+    optimizer: torch.optim.Optimizer, pieces: Sequence[torch.nn.Parameter]
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Return what an optimizer of consecutive stretches of a buffer keeps: scalars, and vectors of all stretches one
+    behind the other."""
+    states = [optimizer.state.get(piece, {}) for piece in pieces]
+    scalars = {key: float(value) for state in states for key, value in state.items() if not elementwise(value)}
+    names = dict.fromkeys(key for state in states for key, value in state.items() if elementwise(value))
+    return scalars, {key: torch.cat([state[key] for state in states]) for key in names}
+
+
+def load_pieces(
+    optimizer: torch.optim.Optimizer,
+    pieces: Sequence[torch.nn.Parameter],
+    start: int,
+    groups: Sequence[dict[str, Any]],
+    scalars: dict[str, Any],
+    vectors: dict[str, Tensor],
+) -> None:
+    """Put back what `piece_state` gave, from vectors (L,) of which the stretches begin at `start`; `groups` hold the
+    hyperparameters."""
+    for group, given in zip(optimizer.param_groups, groups, strict=True):
+        group.update({key: value for key, value in given.items() if key != "params"})
+    optimizer.state.clear()
+    for piece in pieces if scalars or vectors else ():
+        own = {key: flat[start : start + piece.numel()].clone() for key, flat in vectors.items()}
+        optimizer.state[piece] = own | {key: torch.as_tensor(value).clone() for key, value in scalars.items()}
+        start += piece.numel()

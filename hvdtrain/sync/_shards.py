@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hvdtrain.sync._flat import FlatBuffers, elementwise
+from hvdtrain.sync._flat import FlatBuffers, load_pieces, piece_state
 from hvdtrain.sync._strategy import Replicated, apply
 from hvdtrain.world import World
 
@@ -78,14 +78,12 @@ class Sharded(Replicated, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all shards together, as an optimizer of the whole parameters would have it."""
-        own = [self.optimizer.state.get(p, {}) for p in self.parameters]
-        mine = {key: float(value) for state in own for key, value in state.items() if not elementwise(value)}
-        names = sorted({key for state in own for key, value in state.items() if elementwise(value)})
-        everyone = self.world.gather([mine, names])
+        mine, own = piece_state(self.optimizer, self.parameters)
+        everyone = self.world.gather([mine, list(own)])
         scalars: dict[str, float] = next((found for found, _ in everyone if found), {})
         vectors = {}
         for key in next((found for _, found in everyone if found), []):
-            part = torch.cat([self.shard[:0], *(values[key].flatten() for values in own)])
+            part = own.get(key, self.shard[:0])
             filled = torch.cat([part, part.new_zeros(len(self.shard) - len(part))])
             vectors[key] = self.world.concatenate(filled, f"state.{key}")
         whole: dict[str, Any] = self.buffers.state_dict(self.optimizer.param_groups, scalars, vectors)
@@ -93,15 +91,8 @@ class Sharded(Replicated, ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Keep what belongs to the shard; the parameters may have been changed too, on all workers alike."""
-        for group, given in zip(self.optimizer.param_groups, state["param_groups"], strict=True):
-            group.update({key: value for key, value in given.items() if key != "params"})
-        shared, vectors = self.buffers.split_state(state["state"])
-        self.optimizer.state.clear()
-        start = self._start
-        for p in self.parameters if shared or vectors else ():
-            values = {key: flat[start : start + p.numel()].clone() for key, flat in vectors.items()}
-            self.optimizer.state[p] = values | {key: torch.as_tensor(value).clone() for key, value in shared.items()}
-            start += p.numel()
+        scalars, vectors = self.buffers.split_state(state["state"])
+        load_pieces(self.optimizer, self.parameters, self._start, state["param_groups"], scalars, vectors)
 
     def state_bytes(self) -> int:
         """Return the bytes of optimizer state that this worker keeps."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt
 
 from hvdtrain.sync._config import EngineConfig
+from hvdtrain.sync._engine import defaults
 
 if TYPE_CHECKING:
     import torch
@@ -19,10 +21,11 @@ class Config(EngineConfig):
     """Horovod's all-reduce and the knobs of its engine.
 
     `op: average` makes the gradient the mean over all valid targets of the global batch; `sum` makes it that mean times
-    the number of workers. `groups` fuses the gradients into that many groups instead of by arrival.
+    the number of workers. Gradients travel in buckets of `fusion_threshold_mb`, or in `groups` buckets of equal size.
     """
 
     scales_gradients = True
+    fuses = True
 
     name: Literal["allreduce"] = "allreduce"
     op: Literal["average", "sum"] = "average"
@@ -47,13 +50,10 @@ def build(
 
     from hvdtrain.sync._allreduce import AllReduce
 
-    trained = [(name, p) for name, p in named_parameters if p.requires_grad]
-    wrapped = hvd.DistributedOptimizer(
-        optimizer,
-        named_parameters=trained,
-        compression=hvd.Compression.fp16 if config.compression == "fp16" else hvd.Compression.none,
-        backward_passes_per_step=backward_passes_per_step,
-        op=hvd.Sum,
-        groups=config.groups,
-    )
-    return AllReduce(hvd, wrapped, config, [p for _, p in trained])
+    name, first = named_parameters[0]
+    limit = config.fusion_threshold_mb
+    if limit == "auto":
+        limit = defaults(on_gpu=first.is_cuda).fusion_threshold_mb
+    asked = os.environ.get("HOROVOD_FUSION_THRESHOLD", "")
+    most = int(asked) if asked.isdecimal() else int(limit * 2**20)
+    return AllReduce(hvd, optimizer, config, backward_passes_per_step, most, f"gradients.{name}")

@@ -11,7 +11,12 @@ from hvdtrain.sync._config import EngineConfig
 from hvdtrain.sync._engine import Knob, knobs
 
 if TYPE_CHECKING:
-    from hvdtrain.recipe import LoadedRecipe
+    from hvdtrain.recipe import LoadedRecipe, Recipe
+
+
+def engine_fuses(recipe: Recipe) -> bool:
+    """Return whether Horovod's engine is to fuse tensors, because the recipe's strategy does not do so itself."""
+    return not getattr(recipe.sync, "fuses", False)
 
 
 def engine_environment(loaded: LoadedRecipe) -> dict[str, Knob]:

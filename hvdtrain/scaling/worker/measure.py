@@ -17,7 +17,7 @@ from hvdtrain.scaling.worker import gradients, probes
 from hvdtrain.scaling.worker.block import Block
 from hvdtrain.train.assemble import Assembly, assemble
 from hvdtrain.train.device import describe, memory_bytes
-from hvdtrain.train.engine import engine_environment
+from hvdtrain.train.engine import engine_environment, engine_fuses
 from hvdtrain.train.interrupt import Interrupt
 from hvdtrain.train.peak import peak_flops
 
@@ -34,7 +34,7 @@ def measure(task: Task, loaded: LoadedRecipe) -> TrialRecord:
     last without: an engine that was shut down does not come back.
     """
     knobs = engine_environment(loaded)
-    world = worlds.start({variable: knob.value for variable, knob in knobs.items()})
+    world = worlds.start({variable: knob.value for variable, knob in knobs.items()}, fuses=engine_fuses(loaded.recipe))
     engine = {name: str(knob) for name, knob in knobs.items() if name.startswith("HOROVOD_")} if world.size > 1 else {}
     found: dict[str, Any] = {"engine": engine, "controller": world.controller}
     if world.size > 1:
@@ -61,7 +61,7 @@ def _with_engine(task: Task, recipe: Recipe, world: World, cycle: float) -> dict
         "processor": {"synchronised": block.usage},
         "compression": getattr(recipe.sync, "compression", "none"),
         "bytes_per_step": volume,
-        "tensors": sum(len(phase.parameters) for phase in run.loop.phases),
+        "tensors": sum(len(phase.strategy.parameters) for phase in run.loop.phases),
         "allreduce_seconds": sum(probed) if probed else None,
     }
     if volume:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from hvdtrain.sync._config import EngineConfig
 from hvdtrain.sync._engine import knobs
 from hvdtrain.sync.allreduce import Config
 
 
 def chosen(
-    config: Config, origins=None, environment=None, on_gpu=False, deterministic=False
+    config: EngineConfig, origins=None, environment=None, on_gpu=False, deterministic=False
 ) -> dict[str, tuple[str, str]]:
     found = knobs(
         config, origins=origins or {}, environment=environment or {}, on_gpu=on_gpu, deterministic=deterministic
@@ -45,6 +46,18 @@ def test_megabytes_become_bytes() -> None:
     assert chosen(Config(fusion_threshold_mb=1.5))["HOROVOD_FUSION_THRESHOLD"][0] == str(3 * 2**19)
 
 
-def test_deterministic_runs_do_not_fuse_whatever_else_is_said() -> None:
-    found = chosen(Config(), environment={"HOROVOD_FUSION_THRESHOLD": "5"}, deterministic=True)
+def test_in_deterministic_runs_the_engine_does_not_fuse_whatever_else_is_said() -> None:
+    config, said = EngineConfig(name="another"), {"HOROVOD_FUSION_THRESHOLD": "5"}
+    found = chosen(config, environment=said, deterministic=True)
     assert found["HOROVOD_FUSION_THRESHOLD"] == ("0", "train.deterministic")
+    # What fills its buckets itself fills them alike in every run.
+    assert chosen(Config(), environment=said, deterministic=True)["HOROVOD_FUSION_THRESHOLD"] == ("5", "environment")
+
+
+def test_where_collectives_follow_one_another_the_cycle_is_as_much_shorter() -> None:
+    class Twice(EngineConfig):
+        rounds = 2
+
+    assert float(chosen(Twice(name="twice"))["HOROVOD_CYCLE_TIME"][0]) == (
+        float(chosen(EngineConfig(name="once"))["HOROVOD_CYCLE_TIME"][0]) / 2
+    )
