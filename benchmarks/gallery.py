@@ -188,6 +188,9 @@ def _marks(name: str, found: dict[str, Any]) -> str:
         measured = json.loads(path.read_text()).get(name, {}) if path.exists() else {}
         for metric, named in measured.get("references", {}).items():
             marks |= {(metric, mark): value for mark, value in named.items()}
+    for metric in found["metrics"]:
+        if f"{metric}_real" in found["metrics"]:
+            marks[metric, "real images"] = found["metrics"][f"{metric}_real"]
     headline = _headline(found)
     return "; ".join(
         f"{mark}: {_shown_value(metric, value, named=metric != headline)}" for (metric, mark), value in marks.items()
@@ -203,9 +206,14 @@ def _headline(found: dict[str, Any]) -> str:
 
 
 def _result(found: dict[str, Any]) -> str:
+    from hvdtrain.report.history import ordered
+
     first = _headline(found)
-    names = [first, *(name for name in found["metrics"] if name != first)]
-    shown = [_shown_value(name, found["metrics"][name], named=True) for name in names if name in found["metrics"]]
+    # What real data gets in the place of the model's is something to compare with.
+    every = found["metrics"]
+    own = {name: every[name] for name in every if not name.endswith("_real") or name[: -len("_real")] not in every}
+    names = [first, *(name for name in ordered(own) if name != first)]
+    shown = [_shown_value(name, own[name], named=True) for name in names if name in own]
     return f"**{shown[0]}**" + (f"; {', '.join(shown[1:4])}" if shown[1:] else "") + f" ({found['part']})"
 
 

@@ -138,6 +138,10 @@ _NAMES = {
     "mae": "MAE",
     "bleu": "BLEU",
     "chrf": "chrF",
+    "inception_score": "inception-style score",
+    "inception_score_real": "inception-style score of real images",
+    "frechet_distance": "Frechet distance",
+    "frechet_distance_real": "Frechet distance of real images",
 }
 
 
