@@ -41,7 +41,9 @@ class AllReduce(Replicated):
             name: what this strategy's tensors are called, like no other's.
         """
         self._hvd = hvd
-        self.loss_factor = float(hvd.size()) if config.op == "sum" else 1.0
+        # Horovod divides beforehand only where it averages: then a loss n times as large makes the mean a sum.
+        divides = config.gradient_predivide_factor != 1.0
+        self.loss_factor = float(hvd.size()) ** ((config.op == "sum") + divides)
         self.buffers = FlatBuffers(optimizer, passes)
         self._bucket_of: list[int] = []
         self._bounds: list[tuple[int, int]] = []
@@ -53,7 +55,8 @@ class AllReduce(Replicated):
             optimizer,
             named_parameters=list(zip(names, self.parameters, strict=True)),
             compression=compression,
-            op=hvd.Sum,
+            op=hvd.Average if divides else hvd.Sum,
+            gradient_predivide_factor=config.gradient_predivide_factor,
         )
         self._give_gradients(range(len(self.parameters)))
         self._missing = self._counts()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
 from hvdtrain.sync._config import EngineConfig
 from hvdtrain.sync._engine import defaults
@@ -22,6 +22,8 @@ class Config(EngineConfig):
 
     `op: average` makes the gradient the mean over all valid targets of the global batch; `sum` makes it that mean times
     the number of workers. Gradients travel in buckets of `fusion_threshold_mb`, or in `groups` buckets of equal size.
+    Before they are summed they are divided by `gradient_predivide_factor`, and the sum is multiplied by it: sums of
+    many workers' halves (`compression: fp16`) overflow without.
     """
 
     scales_gradients = True
@@ -30,6 +32,7 @@ class Config(EngineConfig):
     name: Literal["allreduce"] = "allreduce"
     op: Literal["average", "sum"] = "average"
     compression: Literal["none", "fp16"] = "none"
+    gradient_predivide_factor: PositiveFloat = 1.0
     groups: PositiveInt | None = None
 
 
@@ -43,7 +46,7 @@ def build(
 ) -> Strategy:
     """Wrap the optimizer.
 
-    The engine always sums: each worker's loss is already divided by the global number of targets, which is right for
+    The engine sums: each worker's loss is already divided by the global number of targets, which is right for
     unequal shares too, where the mean of the workers' means is not, and spares the engine a pass over the gradients.
     """
     import horovod.torch as hvd

@@ -23,9 +23,11 @@ HALF = 1e-3
         ({"name": "allreduce", "op": "sum"}, EXACT),
         ({"name": "allreduce", "groups": 2}, EXACT),
         ({"name": "allreduce", "compression": "fp16"}, HALF),
+        ({"name": "allreduce", "gradient_predivide_factor": 4.0, "compression": "fp16"}, HALF),
+        ({"name": "allreduce", "gradient_predivide_factor": 3.0, "op": "sum"}, EXACT),
         ({"name": "sharded"}, EXACT),
     ],
-    ids=["average", "sum", "groups", "fp16", "sharded"],
+    ids=["average", "sum", "groups", "fp16", "predivide", "predivided sum", "sharded"],
 )
 @pytest.mark.parametrize("workers", [2, 3])
 def test_updates_equal_plain_torch_on_the_whole_batch(
