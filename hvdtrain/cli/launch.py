@@ -111,7 +111,26 @@ def _validate(request: Launch) -> Recipe:
     recipe = load(request.recipe, list(request.overrides)).recipe
     if not request.elastic:
         plan_batch(recipe.train, request.workers)
+    _check_sync(recipe, request)
     return recipe
+
+
+def _check_sync(recipe: Recipe, request: Launch) -> None:
+    """Make sure that the recipe's strategy fits the workers. What coordinates them is looked up if that matters."""
+    from hvdtrain.errors import RecipeError
+    from hvdtrain.launch.facts import horovod_controllers
+    from hvdtrain.sync._config import SyncConfig
+
+    sync = recipe.sync
+    if request.workers == 1 or not isinstance(sync, SyncConfig):
+        return
+    controller = "gloo" if request.elastic else request.controller
+    problems = {name: sync.problem(request.workers, name) for name in ("gloo", "mpi")}
+    if controller is None and problems["gloo"] != problems["mpi"]:
+        controller = "mpi" if "mpi" in horovod_controllers() else "gloo"
+    problem = problems[controller or "mpi"]
+    if problem:
+        raise RecipeError(f"sync.name = {sync.name}: {problem}")
 
 
 def _text(request: Launch, kind: str, cores: int | None, gpus: bool, image: str | None) -> str:

@@ -198,12 +198,13 @@ class Loop:
         return float(norm)
 
     def _check(self, run: PhaseRun, batches: Sequence[Batch], totals: torch.Tensor, norm: torch.Tensor) -> None:
-        """All workers see the same sums, so all of them stop here or none does."""
+        """All workers see the same sums, so all of them stop here or none does; one that is not coupled stops alone."""
         overflow_is_handled = self.precision.scaler is not None
         if totals[_Totals.LOSS].isfinite() and (norm.isfinite() or overflow_is_handled):
             return
-        culprits = self.world.gather(self._own_trouble(run, batches)) if run.strategy.coupled else ["loss or gradient"]
-        named = [f"{what} on worker {rank}" for rank, what in enumerate(culprits) if what]
+        own = self._own_trouble(run, batches)
+        culprits = dict(enumerate(self.world.gather(own))) if run.strategy.coupled else {self.world.rank: own}
+        named = [f"{what} on worker {rank}" for rank, what in culprits.items() if what]
         raise NonFiniteError(f"step {self.step + 1}: non-finite {', '.join(named) or 'sum of the gradients'}")
 
     def _own_trouble(self, run: PhaseRun, batches: Sequence[Batch]) -> str:

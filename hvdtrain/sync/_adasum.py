@@ -1,0 +1,48 @@
+"""Adasum of updates, a parameter at a time."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from hvdtrain.sync._apart import Apart
+from hvdtrain.sync._strategy import NamedParameters, apply
+from hvdtrain.world import World, guard
+
+_NAP = 2e-4
+"""Seconds between two looks whether an update is there: the engine's threads need the core meanwhile."""
+
+
+class AdaSum(Apart):
+    """Each worker updates by its own gradient; what that changed is combined by Adasum, and done by all instead.
+
+    So it fits any optimizer: of Adam it is the step that is combined, not the gradient.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, named_parameters: NamedParameters, world: World) -> None:
+        super().__init__("adasum", optimizer, named_parameters, world)
+        self._names = [f"adasum.{name}" for name, _ in named_parameters]
+        self._values = [p.detach() for _, p in named_parameters]
+        self._before = [torch.empty_like(values) for values in self._values]
+        self.bytes_per_step = float(sum(values.numel() * values.element_size() for values in self._values))
+
+    def step(self, scaler: torch.amp.GradScaler | None) -> None:
+        torch._foreach_copy_(self._before, self._values)
+        apply(self.optimizer, scaler)
+        torch._foreach_sub_(self._values, self._before)
+        self._combine()
+        torch._foreach_add_(self._values, self._before)
+
+    def _combine(self) -> None:
+        """Turn the parameters, which are each worker's change for now, into the Adasum of all workers' changes."""
+        import horovod.torch as hvd
+
+        handles = [
+            hvd.allreduce_async_(change, name=name, op=hvd.Adasum)
+            for change, name in zip(self._values, self._names, strict=True)
+        ]
+        for handle in handles:
+            while not hvd.poll(handle):
+                time.sleep(_NAP)
+        guard(lambda: [hvd.synchronize(handle) for handle in handles])
