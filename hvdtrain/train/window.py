@@ -30,7 +30,7 @@ class Window:
 
     The rates are the samples and tokens of all workers in the window over its wall time, the slowest worker's: all of
     it but evaluations, samples and checkpoints, so that what hvdtrain itself costs is in it. Losses of workers that
-    are not coupled are the mean of theirs.
+    are not coupled are the mean of theirs, and so are counts, of which each takes its own share for everyone's.
     """
 
     def __init__(self, world: World, loop: Loop) -> None:
@@ -61,11 +61,14 @@ class Window:
         device, interrupt = self._loop.device, self._loop.interrupt
         updates, self._updates = self._updates, []
         loss, losses = fmean(update.loss for update in updates), _means([update.losses for update in updates])
-        mine = [wall, self._loop.stopwatch.drain(), memory_bytes(device), interrupt.requested, loss, losses]
-        walls, times, memory, stops, all_loss, all_losses = zip(*self._world.gather(mine), strict=True)
+        seen = Counts(sum(update.samples for update in updates), sum(update.targets for update in updates))
+        mine = [wall, self._loop.stopwatch.drain(), memory_bytes(device), interrupt.requested]
+        everyone = self._world.gather([*mine, loss, losses, seen.samples, seen.targets])
+        walls, times, memory, stops, all_loss, all_losses, samples, targets = zip(*everyone, strict=True)
         wall = max(walls)
         if not self._loop.coupled:
             loss, losses = fmean(all_loss), {name: fmean(one[name] for one in all_losses) for name in losses}
+            seen = self._corrected(seen, Counts(round(fmean(samples)), round(fmean(targets))))
         record = StepRecord(
             step=self._loop.step,
             loss=loss,
@@ -73,8 +76,8 @@ class Window:
             grad_norm=updates[-1].grad_norm,
             samples=self.counts.samples,
             tokens=self.counts.targets,
-            samples_per_second=sum(update.samples for update in updates) / wall,
-            tokens_per_second=sum(update.targets for update in updates) / wall,
+            samples_per_second=seen.samples / wall,
+            tokens_per_second=seen.targets / wall,
             world_size=self._world.size,
             seconds=split(times),
             memory_bytes=max(memory),
@@ -82,6 +85,12 @@ class Window:
             losses=losses,
         )
         return record, any(stops)
+
+    def _corrected(self, counted: Counts, true: Counts) -> Counts:
+        """Put the true counts of a window into the sums in place of those that were added, and return them."""
+        self.counts.samples += true.samples - counted.samples
+        self.counts.targets += true.targets - counted.targets
+        return true
 
 
 def _means(losses: Sequence[Mapping[str, float]]) -> dict[str, float]:
