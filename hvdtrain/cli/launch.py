@@ -101,8 +101,8 @@ def _hosts(text: str | None, file: Path | None) -> tuple[Host, ...]:
     return parse_hosts(text) if text is not None else read_hostfile(file) if file is not None else ()
 
 
-def _validate(request: Launch) -> Recipe:
-    """Check all that can be checked without the machine."""
+def _validate(request: Launch, *, starts: bool) -> Recipe:
+    """Check all that can be checked without the hosts; a job that starts has to do with what is installed here."""
     from hvdtrain.launch import command
     from hvdtrain.recipe import load
     from hvdtrain.recipe.batching import plan_batch
@@ -111,12 +111,12 @@ def _validate(request: Launch) -> Recipe:
     recipe = load(request.recipe, list(request.overrides)).recipe
     if not request.elastic:
         plan_batch(recipe.train, request.workers)
-    _check_sync(recipe, request)
+    _check_sync(recipe, request, starts)
     return recipe
 
 
-def _check_sync(recipe: Recipe, request: Launch) -> None:
-    """Make sure that the recipe's strategy fits the workers. What coordinates them is looked up if that matters."""
+def _check_sync(recipe: Recipe, request: Launch, starts: bool) -> None:
+    """Make sure that the recipe's strategy fits the workers; what will coordinate them is looked up if that matters."""
     from hvdtrain.errors import RecipeError
     from hvdtrain.launch.facts import horovod_controllers
     from hvdtrain.sync._config import SyncConfig
@@ -126,7 +126,7 @@ def _check_sync(recipe: Recipe, request: Launch) -> None:
         return
     controller = "gloo" if request.elastic else request.controller
     problems = {name: sync.problem(request.workers, name) for name in ("gloo", "mpi")}
-    if controller is None and problems["gloo"] != problems["mpi"]:
+    if starts and controller is None and problems["gloo"] != problems["mpi"]:
         controller = "mpi" if "mpi" in horovod_controllers() else "gloo"
     problem = problems[controller or "mpi"]
     if problem:
@@ -137,7 +137,7 @@ def _text(request: Launch, kind: str, cores: int | None, gpus: bool, image: str 
     """Return what `--print` asks for."""
     from hvdtrain.launch import command, hosts, scripts
 
-    recipe = _validate(request)
+    recipe = _validate(request, starts=False)
     if kind == "horovodrun":
         request = replace(request, flags=hosts.flags_for(request.flags, request.hosts))
         return scripts.horovodrun(request, command.find_horovodrun())
@@ -155,7 +155,7 @@ def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool) ->
     from hvdtrain.launch.runner import Runner
     from hvdtrain.report.console import make_view
 
-    _validate(request)
+    _validate(request, starts=True)
     script = request.flags.get("host_discovery_script")
     named = request.hosts or (hosts.discover(script) if script else ())
     if not script:

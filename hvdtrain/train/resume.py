@@ -45,11 +45,14 @@ def resume(assembly: Assembly, world: World, wanted: str) -> Origin:
     snapshot = _read_everywhere(world, Path(path))
     counts = together(world, lambda: _continue(assembly, snapshot, path))
     _count_what_is_left(assembly)
+    workers, step = snapshot.state["world_size"], snapshot.state["step"]
     before, now = snapshot.state["precision"], assembly.loop.precision.name
     if before != now:
-        notes.append(f"trained in {before} up to step {snapshot.state['step']}, in {now} from here")
+        notes.append(f"trained in {before} up to step {step}, in {now} from here")
+    if workers != world.size and state.has_own(snapshot):
+        notes.append(f"{workers} workers had state of their own at step {step}: it goes on as what they agreed on")
     objective = snapshot.state.get("objective", {})
-    return Origin(path, snapshot.state["world_size"], counts, tuple(notes), objective)
+    return Origin(path, workers, counts, tuple(notes), objective)
 
 
 def _choose(output_dir: Path, wanted: str) -> tuple[str | None, list[str]]:

@@ -69,6 +69,11 @@ def put_back(loop: Loop, snapshot: Snapshot) -> None:
     loop.step = snapshot.state["step"]
 
 
+def has_own(snapshot: Snapshot) -> bool:
+    """Whether workers had state of their own in it."""
+    return any(name.startswith(f"{_OWN}.") for name in snapshot.optimizer)
+
+
 def _how_to_keep(batch: int, loop: Loop) -> str:
     """Say what continues a run of another global batch with the workers that there are."""
     workers = loop.world.size

@@ -23,13 +23,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def horovodrun(tmp_path: Path) -> Horovodrun:
-    """Return a function that runs `python ARGUMENTS` on n Gloo workers and returns the finished process."""
+    """Return a function that runs `python ARGUMENTS` on n workers, of Gloo or MPI, and returns the finished process."""
     pytest.importorskip("horovod.torch", reason="Horovod is not installed")
 
     def run(
-        workers: int, *arguments: str | Path, environment: dict[str, str] | None = None, check: bool = True
+        workers: int,
+        *arguments: str | Path,
+        environment: dict[str, str] | None = None,
+        check: bool = True,
+        controller: str = "gloo",
     ) -> subprocess.CompletedProcess[str]:
-        command = ["horovodrun", "-np", str(workers), "--gloo", sys.executable, *map(str, arguments)]
+        command = ["horovodrun", "-np", str(workers), f"--{controller}", sys.executable, *map(str, arguments)]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         finished = subprocess.run(
             command,

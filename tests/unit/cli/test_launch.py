@@ -97,6 +97,34 @@ def test_a_global_batch_that_does_not_divide_starts_nothing() -> None:
 
 
 @pytest.mark.usefixtures("_nothing_starts")
+@pytest.mark.parametrize(
+    ("workers", "flags", "built", "problem"),
+    [
+        ("3", ["--mpi"], ("gloo", "mpi"), "start 2 or 4"),
+        ("2", ["--gloo"], ("gloo", "mpi"), "under MPI only"),
+        ("2", ["--min-np", "2"], ("gloo", "mpi"), "under MPI only"),
+        ("2", [], ("gloo",), "under MPI only"),
+    ],
+)
+def test_workers_that_a_strategy_does_not_fit_start_nothing(
+    workers: str, flags: list[str], built: tuple[str, ...], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hvdtrain.launch.facts.horovod_controllers", lambda: built)
+    adasum = ["gpt-shakespeare", "sync={name: adasum}", "train.global_batch_size=48"]
+    error = invoke("-np", workers, *flags, *adasum).exception
+    assert isinstance(error, RecipeError)
+    assert str(error).startswith("sync.name = adasum: ")
+    assert problem in str(error)
+
+
+@pytest.mark.usefixtures("_nothing_starts")
+def test_workers_that_a_strategy_fits_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hvdtrain.launch.facts.horovod_controllers", lambda: ("gloo", "mpi"))
+    with pytest.raises(AssertionError, match="something was started"):
+        raise invoke("-np", "2", "gpt-shakespeare", "sync={name: adasum}", *FITTING).exception
+
+
+@pytest.mark.usefixtures("_nothing_starts")
 def test_a_loopback_name_is_refused_for_gloo_on_several_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(name: str, port: int | None, key: str | None) -> HostFacts:
         links = {"eth0": ("10.0.0.2/24",)}
