@@ -68,7 +68,8 @@ class Worker:
     def saved(self) -> dict[str, Any]:
         with self.strategy.agreed():
             model = self.values().clone()
-            return {"model": model, "state": self.strategy.state_dict(), "own": self.strategy.own_state()}
+            own = {name: value.clone() for name, value in self.strategy.own_state().items()}
+            return {"model": model, "state": self.strategy.state_dict(), "own": own}
 
     def resumed(self, kept: list[dict[str, Any]]) -> Worker:
         """Take over what the workers of a checkpoint saved."""
@@ -97,6 +98,17 @@ def test_as_many_workers_go_on_bit_for_bit(times: int, outer: dict | None) -> No
     goes_on = on_workers(3, lambda world: Worker(world, period=4, outer=outer).resumed(kept).update(7))
     for found, expected in zip(goes_on, trained(3, times + 7, period=4, outer=outer), strict=True):
         assert torch.equal(found.values(), expected.values())
+
+
+def test_saving_changes_nothing() -> None:
+    def often(world: Threads) -> torch.Tensor:
+        worker = Worker(world, period=3, outer={})
+        for _ in range(8):
+            worker.update(1).saved()
+        return worker.values()
+
+    for found, expected in zip(on_workers(2, often), trained(2, 8, period=3, outer={}), strict=True):
+        assert torch.equal(found, expected.values())
 
 
 def test_other_workers_end_the_period_from_the_same_anchor_with_the_same_momentum() -> None:
