@@ -105,8 +105,7 @@ class Run:
                     reason = ended
                     break
         except NonFiniteError as error:
-            last = self._last_checkpoint or "none was saved"
-            raise NonFiniteError(f"{error}; the last good checkpoint: {last}") from error
+            raise NonFiniteError(f"{error}; the last good checkpoint: {self._last_good()}") from error
         elapsed = time.perf_counter() - began
         yield summarize(
             self._assembly,
@@ -118,6 +117,12 @@ class Run:
             elapsed=elapsed,
             counts=self._window.counts,
         )
+
+    def _last_good(self) -> str:
+        """Name the newest checkpoint; only worker 0 knows which were written."""
+        if self._world.rank != 0:
+            return f"the newest in {Path(self._assembly.recipe.output_dir) / 'checkpoints'}"
+        return self._last_checkpoint or "none was saved"
 
     def _between_updates(self, stop_asked: bool) -> Generator[Record, None, str]:
         """Do what is due after an update; return why the run ends here, or nothing."""
