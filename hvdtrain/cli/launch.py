@@ -106,31 +106,29 @@ def _validate(request: Launch, *, starts: bool) -> Recipe:
     from hvdtrain.launch import command
     from hvdtrain.recipe import load
     from hvdtrain.recipe.batching import plan_batch
+    from hvdtrain.sync._config import training_workers
 
     command.check(request)
     recipe = load(request.recipe, list(request.overrides)).recipe
-    if not request.elastic:
-        plan_batch(recipe.train, request.workers)
     _check_sync(recipe, request, starts)
+    if not request.elastic:
+        plan_batch(recipe.train, training_workers(recipe.sync, request.workers))
     return recipe
 
 
 def _check_sync(recipe: Recipe, request: Launch, starts: bool) -> None:
     """Make sure that the recipe's strategy fits the workers; what will coordinate them is looked up if that matters."""
-    from hvdtrain.errors import RecipeError
     from hvdtrain.launch.facts import horovod_controllers
-    from hvdtrain.sync._config import SyncConfig
+    from hvdtrain.sync._config import SyncConfig, check_workers
 
     sync = recipe.sync
     if request.workers == 1 or not isinstance(sync, SyncConfig):
         return
     controller = "gloo" if request.elastic else request.controller
-    problems = {name: sync.problem(request.workers, name) for name in ("gloo", "mpi")}
-    if starts and controller is None and problems["gloo"] != problems["mpi"]:
+    problems = [sync.problem(request.workers, name) for name in ("gloo", "mpi")]
+    if starts and controller is None and problems[0] != problems[1]:
         controller = "mpi" if "mpi" in horovod_controllers() else "gloo"
-    problem = problems[controller or "mpi"]
-    if problem:
-        raise RecipeError(f"sync.name = {sync.name}: {problem}")
+    check_workers(sync, request.workers, controller or "mpi")
 
 
 def _text(request: Launch, kind: str, cores: int | None, gpus: bool, image: str | None) -> str:

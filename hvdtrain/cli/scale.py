@@ -74,6 +74,7 @@ def scale(
     from hvdtrain.scaling.sweep.plan import plan
     from hvdtrain.scaling.sweep.sweep import Sweep
     from hvdtrain.scaling.trial import Task, check_environment
+    from hvdtrain.sync._config import training_workers
 
     check_environment()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -81,8 +82,14 @@ def scale(
     loaded = load(recipe, overrides or [])
     if loaded.recipe.sync.name == "none":
         raise UserError("sync.name = none: there is no synchronisation to measure; name another, such as allreduce")
+    numbers = parse_numbers(np)
+    if any(training_workers(loaded.recipe.sync, number) < number for number in numbers):
+        raise UserError(
+            "sync.placement = dedicated: a sweep compares with workers that all train, without synchronisation; set "
+            "sync.placement=colocated"
+        )
     place = make_place(hosts, hostfile, gloo, mpi, flags)
-    sizes = plan(loaded.recipe, parse_numbers(np), mode, place, count_cores(place, check=host_check), all_cores)
+    sizes = plan(loaded.recipe, numbers, mode, place, count_cores(place, check=host_check), all_cores)
     for size in sizes:
         if size.oversubscribed:
             typer.echo(f"warning: {size}: {size.oversubscribed}; measured anyway, and marked", err=True)

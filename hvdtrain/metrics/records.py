@@ -31,6 +31,7 @@ class StartRecord(Record):
     `unit` is what a target is called, "tokens" or "samples"; `train_targets` and `val_targets` count them, and wherever
     a record says tokens it counts targets. `flops_per_token` is the cost of one target; `objective` the metric by which
     checkpoints are chosen, with "min" or "max"; `references` are marks to hold a metric against, by metric and name.
+    Of the `world_size` workers the last `servers` only serve: they train on nothing.
     """
 
     event: ClassVar[str] = "start"
@@ -60,6 +61,7 @@ class StartRecord(Record):
     engine: Mapping[str, str] = field(default_factory=dict)
     resumed_from: str | None = None
     notes: tuple[str, ...] = ()
+    servers: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +71,8 @@ class StepRecord(Record):
     `loss` is the mean over all valid targets of the global batch, of the last phase where a step has several, and
     `losses` then that of each phase; `samples` and `tokens` count all workers
     since the start of training; the rates are sums over all workers; `seconds` holds "step" and each of `PHASES`, the
-    mean over workers of one update's time, whose parts sum to the step. `memory_bytes` is the largest worker's
-    resident memory (device memory on a GPU).
+    mean over workers that train of one update's time, whose parts sum to the step. `memory_bytes` is the largest
+    worker's resident memory (device memory on a GPU).
     """
 
     event: ClassVar[str] = "step"
@@ -86,6 +88,7 @@ class StepRecord(Record):
     memory_bytes: int = 0
     elapsed: float = 0.0
     losses: Mapping[str, float] = field(default_factory=dict)
+    servers: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +143,8 @@ class EndRecord(Record):
     `best` is the checkpoint of the best evaluation; `seconds` maps as in `StepRecord`
     (means over the logged steps after the first); `allreduce_bytes` are the gradient bytes a worker hands to the
     engine in a step, `bus_bandwidth` (bytes a second) is that of a plain all-reduce of the same tensors, `mfu` the
-    share of `peak_flops` (the sum over workers; `peak_source` says how it was found) that the model's FLOPs took.
+    share of `peak_flops` (the sum over workers that train; `peak_source` says how it was found) that the model's FLOPs
+    took; `server_bytes` are those that the busiest parameter server's link carries in and out in a step.
     """
 
     event: ClassVar[str] = "end"
@@ -163,6 +167,8 @@ class EndRecord(Record):
     memory_bytes: int = 0
     checkpoint: str | None = None
     best: str | None = None
+    servers: int = 0
+    server_bytes: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

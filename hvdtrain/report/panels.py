@@ -117,7 +117,7 @@ def _numbers(history: History) -> list[tuple[str, str, str]]:
         ("learning rate", fmt.learning_rate(step.lr), ""),
         ("gradient norm", fmt.metric(step.grad_norm), ""),
         (f"{history.unit}/s", fmt.rate(step.tokens_per_second), "bold"),
-        ("  a worker", fmt.rate(step.tokens_per_second / max(1, step.world_size)), ""),
+        ("  a worker", fmt.rate(step.tokens_per_second / max(1, step.world_size - step.servers)), ""),
         ("step time", fmt.seconds(step.seconds["step"]) if "step" in step.seconds else "-", ""),
         ("memory", fmt.size(step.memory_bytes) if step.memory_bytes else "-", ""),
     ]

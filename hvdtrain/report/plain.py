@@ -72,13 +72,14 @@ class PlainReporter:
 def start_lines(record: StartRecord) -> list[str]:
     """Return what a reader has to know of a run before its first step, as lines."""
     where = "" if record.hosts == 1 else f" on {record.hosts} hosts"
-    workers = fmt.plural(record.world_size, "worker")
+    workers = fmt.plural(record.world_size - record.servers, "worker")
+    servers = f" and {fmt.plural(record.servers, 'server')}" if record.servers else ""
     threads = fmt.plural(record.threads_per_worker, "thread")
     reason = f" ({record.precision_reason})" if record.precision_reason else ""
     engine = f"; engine: {fmt.engine(record.engine)}" if record.engine else ""
     targets = f"{record.train_targets:,} {record.unit} to train on, {record.val_targets:,} to validate"
     lines = [
-        f"{record.name}: {workers}{where}, {record.device}, {threads} a worker, {record.precision}{reason}",
+        f"{record.name}: {workers}{servers}{where}, {record.device}, {threads} a worker, {record.precision}{reason}",
         f"  model: {fmt.quantity(record.parameters)} parameters; data: {targets}",
         f"  batch: {record.global_batch_size} = {record.micro_batch_size} x {workers}"
         f" x {record.gradient_accumulation_steps} accumulated; {fmt.plural(record.total_steps, 'step')}",
@@ -103,7 +104,7 @@ def _cells(record: StepRecord, history: History) -> tuple[str, ...]:
         fmt.loss(record.loss),
         fmt.learning_rate(record.lr),
         fmt.rate(record.tokens_per_second),
-        fmt.rate(record.tokens_per_second / max(1, record.world_size)),
+        fmt.rate(record.tokens_per_second / max(1, record.world_size - record.servers)),
         fmt.seconds(record.seconds["step"]) if "step" in record.seconds else "-",
         *(fmt.percent(shares.get(group)) for group in ("data", "compute", "communication")),
         fmt.duration(history.seconds_left()),

@@ -124,7 +124,7 @@ def _reference(metric: str, name: str, mark: float, value: float | None) -> Fact
 def _throughput(end: EndRecord | None, unit: str) -> list[Fact]:
     if end is None or not end.tokens_per_second:
         return []
-    workers = max(1, end.world_size)
+    workers = max(1, end.world_size - end.servers)
     samples = f"{fmt.rate(end.samples_per_second)} samples/s" if unit == "tokens" else ""
     facts = [Fact("all workers", f"{fmt.rate(end.tokens_per_second)} {unit}/s", samples)]
     if workers > 1:
@@ -152,7 +152,9 @@ def _hardware(end: EndRecord | None, start: StartRecord | None) -> list[Fact]:
     if start:
         where = "" if start.hosts == 1 else f" on {start.hosts} hosts"
         threads = fmt.plural(start.threads_per_worker, "thread")
-        facts.append(Fact("workers", f"{start.world_size}{where}, {start.device}", f"{threads} each"))
+        servers = f" and {fmt.plural(start.servers, 'server')}" if start.servers else ""
+        workers = f"{start.world_size - start.servers}{servers}{where}, {start.device}"
+        facts.append(Fact("workers", workers, f"{threads} each"))
         facts.append(Fact("precision", start.precision, start.precision_reason))
     if end and end.mfu is not None:
         peak = "" if end.peak_flops is None else f"of {fmt.quantity(end.peak_flops, 'FLOP/s')}"
@@ -169,7 +171,9 @@ def _communication(end: EndRecord | None, start: StartRecord | None) -> list[Fac
         return facts
     if start:
         facts.append(Fact("synchronisation", start.sync, fmt.engine(start.engine)))
-    if end.allreduce_bytes:
+    if end.server_bytes:
+        facts += _server_link(end)
+    elif end.allreduce_bytes:
         facts.append(
             Fact("all-reduce", f"{fmt.size(end.allreduce_bytes)} a step", "gradient bytes a worker hands over")
         )
@@ -181,6 +185,25 @@ def _communication(end: EndRecord | None, start: StartRecord | None) -> list[Fac
         n = end.world_size
         facts.append(Fact("bus bandwidth", f"{fmt.size(end.bus_bandwidth)}/s", f"bytes / time x 2(n-1)/n, n = {n}"))
     return facts
+
+
+def _server_link(end: EndRecord) -> list[Fact]:
+    """Say what the busiest server's link carries, beside what a ring all-reduce of the gradients, S bytes, has every
+    link carry: 2 (n-1)/n S each way. Workers and engine exchange 2 S for each worker, less what a server that is a
+    worker too hands itself, which makes it 2 (n-1)/n S.
+    """
+    into, out = end.server_bytes or (0, 0)
+    workers = end.world_size - end.servers
+    ring = end.allreduce_bytes * (workers - 1) / workers if end.servers else end.allreduce_bytes
+    beside = f"; in a ring all-reduce every link {fmt.size(ring)} each way" if workers > 1 else ""
+    return [
+        Fact("push and pull", f"{fmt.size(end.allreduce_bytes)} a step", "a worker's, both ways, the mean"),
+        Fact(
+            "server link",
+            f"{fmt.size(into)} in + {fmt.size(out)} out",
+            f"an update for {fmt.plural(workers, 'worker')}{beside}",
+        ),
+    ]
 
 
 def _files(history: History) -> list[Fact]:

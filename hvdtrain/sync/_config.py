@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat
 
+from hvdtrain.errors import RecipeError
 from hvdtrain.registry import RegisteredConfig
 
 
@@ -16,8 +18,34 @@ class SyncConfig(RegisteredConfig):
     """Whether it can go with fp16's gradient scaler, which must find an overflow on all workers alike."""
 
     def problem(self, size: int, controller: str) -> str | None:
-        """Return why it can't run with so many workers under a controller, "gloo" or "mpi"; None where it can."""
+        """Return why it can't run with so many workers under a controller, "gloo", "mpi" or "" (not known yet); None
+        where it can.
+        """
         return None
+
+    def training_workers(self, size: int) -> int:
+        """Return how many of so many workers train, the first ones; the others only serve."""
+        return size
+
+    def notes(self, hosts: Sequence[str]) -> tuple[str, ...]:
+        """Return what a reader of the run should know of its workers, whose hosts these are, by rank."""
+        return ()
+
+
+def training_workers(config: RegisteredConfig, size: int) -> int:
+    """Return how many of so many workers train under a strategy, which may be another package's."""
+    return config.training_workers(size) if isinstance(config, SyncConfig) else size
+
+
+def check_workers(config: RegisteredConfig, size: int, controller: str) -> None:
+    """Make sure that a strategy can be run by so many workers; one worker alone synchronises with nobody.
+
+    Raises:
+        RecipeError: it can't.
+    """
+    problem = config.problem(size, controller) if isinstance(config, SyncConfig) and size > 1 else None
+    if problem:
+        raise RecipeError(f"sync.name = {config.name}: {problem}")
 
 
 class EngineConfig(SyncConfig):

@@ -22,8 +22,9 @@ class ReduceScatter(Sharded):
         handle = hvd.reducescatter_async(self.flat_grad, name="sharded.gradients", op=hvd.Sum)
         self.shard_grad.copy_(guard(lambda: hvd.synchronize(handle)))
 
-    def publish(self) -> None:
+    def publish(self) -> bool:
         import horovod.torch as hvd
 
         handle = hvd.allgather_async(self.shard, name="sharded.parameters")
         self.flat.copy_(guard(lambda: hvd.synchronize(handle)))
+        return True

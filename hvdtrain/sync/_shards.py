@@ -55,8 +55,8 @@ class Sharded(Replicated, ABC):
         """Make `shard_grad` the sum over all workers of their `flat_grad`, at the shard; all call it together."""
 
     @abstractmethod
-    def publish(self) -> None:
-        """Make `flat` the shards of all owners on every worker; all call it together."""
+    def publish(self) -> bool:
+        """Make `flat` the shards of all owners on every worker that trains; all call it together."""
 
     def synchronize(self) -> None:
         self.buffers.complete()
@@ -71,7 +71,6 @@ class Sharded(Replicated, ABC):
     def step(self, scaler: torch.amp.GradScaler | None) -> None:
         if self.parameters:
             apply(self.optimizer, scaler)
-        self.publish()
 
     def zero_grad(self) -> None:
         """Nothing is to do: the next gradients take the place of these."""

@@ -18,7 +18,8 @@ class Strategy(Protocol):
     `synchronize()` the gradients of `parameters` are what this worker's update needs: these are the tensors that its
     optimizer holds, the model's own, or a share of them. `coupled` tells whether the workers' updates depend on each
     other at every step; where they do not, each has a loss and a gradient norm of its own. `bytes_per_step` are the
-    bytes that a worker hands to the engine for one update, the mean over updates.
+    bytes that a worker hands to the engine for one update, the mean over updates; `server_bytes_per_step` those that
+    the link of the busiest server carries in and out, where there are servers.
     """
 
     optimizer: torch.optim.Optimizer
@@ -26,6 +27,7 @@ class Strategy(Protocol):
     loss_factor: float
     coupled: bool
     bytes_per_step: float
+    server_bytes_per_step: tuple[float, float] | None
 
     def synchronize(self) -> None:
         """Wait until the gradients of all workers are in."""
@@ -36,9 +38,13 @@ class Strategy(Protocol):
         ...
 
     def step(self, scaler: torch.amp.GradScaler | None) -> None:
-        """Update the model's parameters from the gradients as they are; a scaler skips the update where they
-        overflowed.
+        """Update the parameters that this worker's optimizer holds, from the gradients as they are; a scaler skips the
+        update where they overflowed.
         """
+        ...
+
+    def publish(self) -> bool:
+        """Bring updated parameters to the workers that need them; return whether this worker waited for others."""
         ...
 
     def zero_grad(self) -> None:
@@ -85,6 +91,7 @@ class Replicated:
     loss_factor = 1.0
     coupled = True
     bytes_per_step = 0.0
+    server_bytes_per_step: tuple[float, float] | None = None
 
     def __init__(self, optimizer: Any, parameters: Sequence[torch.nn.Parameter]) -> None:
         self.optimizer = optimizer
@@ -98,6 +105,9 @@ class Replicated:
 
     def step(self, scaler: torch.amp.GradScaler | None) -> None:
         apply(self.optimizer, scaler)
+
+    def publish(self) -> bool:
+        return False
 
     def zero_grad(self) -> None:
         self.optimizer.zero_grad()

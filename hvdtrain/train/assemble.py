@@ -17,7 +17,8 @@ from hvdtrain.errors import DataError, RecipeError, SetupError
 from hvdtrain.recipe.batching import BatchPlan, plan_batch, total_steps
 from hvdtrain.sync import _batchnorm as batchnorm
 from hvdtrain.sync import wrap
-from hvdtrain.sync._config import SyncConfig
+from hvdtrain.sync._config import SyncConfig, check_workers, training_workers
+from hvdtrain.tasks._task import Task
 from hvdtrain.tasks._task import build as build_task
 from hvdtrain.train import device as devices
 from hvdtrain.train import optimizers, precision
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from hvdtrain.data.loader import Loader
     from hvdtrain.models._spec import DataSpec
     from hvdtrain.recipe import Recipe
-    from hvdtrain.tasks._task import Batch, Task
+    from hvdtrain.tasks._task import Batch
     from hvdtrain.train.interrupt import Interrupt
     from hvdtrain.world import World
 
@@ -62,7 +63,9 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
     device = together(world, lambda: devices.choose(world.local_rank))
     if config.deterministic:
         devices.make_deterministic()
-    batch = together(world, lambda: plan_batch(config, world.size))
+    together(world, lambda: _check_workers(recipe, world))
+    training = training_workers(recipe.sync, world.size)
+    batch = together(world, lambda: plan_batch(config, training))
     number_format = together(world, lambda: precision.choose(config.precision, device))
     together(world, lambda: _check_sync(recipe, world, number_format))
     data = data or prepare_alike(recipe, world)
@@ -96,6 +99,7 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
         max_grad_norm=config.max_grad_norm,
         total_steps=steps,
         empty_batch=_empty_batch(data, task) if synchronised else None,
+        servers=world.size - training,
     )
     parameters = sum(p.numel() for p in model.parameters())
     return Assembly(recipe, loop, data, batch, threads, parameters, flops)
@@ -161,14 +165,21 @@ def prepare_alike(recipe: Recipe, world: World) -> PreparedData:
     return data
 
 
+def _check_workers(recipe: Recipe, world: World) -> None:
+    """Make sure that the strategy can be run by these workers."""
+    check_workers(recipe.sync, world.size, world.controller)
+    if recipe.train.sync_batchnorm and training_workers(recipe.sync, world.size) < world.size:
+        raise RecipeError(
+            "train.sync_batchnorm = true: all workers take part in its layers, and dedicated servers have nothing to "
+            "put through them; set sync.placement to colocated, or leave train.sync_batchnorm out"
+        )
+
+
 def _check_sync(recipe: Recipe, world: World, number_format: precision.Precision) -> None:
-    """Make sure that the strategy can be run by these workers, in this precision."""
+    """Make sure that the strategy can train in this precision."""
     sync = recipe.sync
     if world.size == 1 or not isinstance(sync, SyncConfig):
         return
-    problem = sync.problem(world.size, world.controller)
-    if problem:
-        raise RecipeError(f"sync.name = {sync.name}: {problem}")
     if number_format.scaler is not None and not sync.scales_gradients:
         raise RecipeError(
             f"train.precision = {recipe.train.precision}: {number_format.name} scales gradients, which sync.name = "
@@ -218,6 +229,12 @@ def _loader(
     device: torch.device,
 ) -> Loader:
     sizes = {"global_batch_size": batch.global_batch_size, "micro_batch_size": batch.micro_batch_size}
+    training = training_workers(recipe.sync, world.size)
+    if training < world.size and type(task).loader is not Task.loader:
+        raise RecipeError(
+            f"task.name = {recipe.task.name}: its workers make their own samples, all of them, and dedicated servers "
+            "make none; set sync.placement to colocated"
+        )
     own: Loader | None = task.loader(
         data=data, model=model, world=world, device=device, seed=recipe.seed, epochs=recipe.train.epochs, **sizes
     )
@@ -229,7 +246,7 @@ def _loader(
         partition,
         seed=recipe.seed,
         rank=world.rank,
-        size=world.size,
+        size=training,
         epochs=recipe.train.epochs,
         numbered=task.numbered,
         **sizes,

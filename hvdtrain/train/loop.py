@@ -56,7 +56,8 @@ class PhaseRun:
 class Loop:
     """Everything that an update needs. `passes` is the number of micro batches a worker runs for one update;
     `step` counts the updates done. `empty_batch` is there where a pass without samples must go through the model
-    nevertheless, because its layers take part in collectives."""
+    nevertheless, because its layers take part in collectives. The last `servers` workers only serve: no batch is
+    loaded for them, and they run neither forward nor backward."""
 
     world: World
     model: torch.nn.Module
@@ -75,6 +76,7 @@ class Loop:
     max_grad_norm: float | None
     total_steps: int
     empty_batch: Callable[[], Batch] | None = None
+    servers: int = 0
     step: int = 0
 
     def updates(self) -> Iterator[Update]:
@@ -86,6 +88,11 @@ class Loop:
         while self.step < self.total_steps:
             self.stopwatch.start()
             yield self._update()
+
+    @property
+    def training_workers(self) -> int:
+        """How many workers train: those of lower ranks than the servers."""
+        return self.world.size - self.servers
 
     @property
     def coupled(self) -> bool:
@@ -126,6 +133,8 @@ class Loop:
             norms.append(self._apply(run, lr, batches, totals))
             losses[run.phase.name] = float(totals[_Totals.LOSS] / totals[_Totals.TARGETS].clamp(min=1))
             self.stopwatch.mark("optimizer")
+            if run.strategy.publish():
+                self.stopwatch.mark("wait")
         self.step += 1
         # Workers that are not coupled see their own flag only; they agree where they log.
         stop = self.coupled and bool(totals[_Totals.STOP])
@@ -153,8 +162,9 @@ class Loop:
                 pending = self._share(run, mine)
             torch.autograd.backward(self.precision.scale(loss * factor))
             self.stopwatch.mark("backward")
-        for _ in range(self.passes - len(batches)):
-            self._idle_pass(run)
+        if self.world.rank < self.training_workers:
+            for _ in range(self.passes - len(batches)):
+                self._idle_pass(run)
         return pending or self._share(run, mine)
 
     def _idle_pass(self, run: PhaseRun) -> None:
@@ -184,7 +194,7 @@ class Loop:
         gradients = [p.grad for p in updated if p.grad is not None]
         expected = self.global_batch_size * self.task.targets_per_sample
         targets = int(totals[_Totals.TARGETS])
-        if targets != expected:
+        if gradients and targets != expected:
             torch._foreach_mul_(gradients, expected / max(1, targets))
         norm = run.strategy.total_norm(gradients)
         self._check(run, batches, totals, norm)

@@ -19,6 +19,7 @@ from hvdtrain.metrics.records import (
     StartRecord,
     StepRecord,
 )
+from hvdtrain.sync._config import SyncConfig
 from hvdtrain.train import device as devices
 from hvdtrain.train import state
 from hvdtrain.train.checkpoint import Checkpoints, NoCheckpoints
@@ -155,7 +156,7 @@ class Run:
     def _evaluate_and_save(self, evaluates: bool, saves: bool) -> Iterator[Record]:
         began = time.perf_counter()
         self._loop.check_weights()
-        state.average_buffers(self._loop.model, self._world)
+        state.average_buffers(self._loop.model, self._world, self._loop.training_workers)
         best = False
         with self._loop.agreed():
             if evaluates:
@@ -239,6 +240,7 @@ class Run:
             name=recipe.name,
             output_dir=str(recipe.output_dir),
             world_size=self._world.size,
+            servers=loop.servers,
             hosts=len(set(worlds.hosts(self._world))),
             device=devices.describe(loop.device),
             threads_per_worker=assembly.threads,
@@ -261,8 +263,17 @@ class Run:
             sync=recipe.sync.name if self._world.size > 1 else "none",
             engine=self._engine,
             resumed_from=origin.checkpoint,
-            notes=(*assembly.data.notes, *origin.notes, *devices.crowding(assembly.threads, self._world)),
+            notes=(
+                *self._sync_notes(),
+                *assembly.data.notes,
+                *origin.notes,
+                *devices.crowding(assembly.threads, self._world),
+            ),
         )
+
+    def _sync_notes(self) -> tuple[str, ...]:
+        sync, hosts = self._assembly.recipe.sync, worlds.hosts(self._world)
+        return sync.notes(hosts) if isinstance(sync, SyncConfig) and len(hosts) > 1 else ()
 
 
 def make_checkpoints(assembly: Assembly, world: World) -> Checkpoints | NoCheckpoints:

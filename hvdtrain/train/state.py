@@ -76,7 +76,7 @@ def has_own(snapshot: Snapshot) -> bool:
 
 def _how_to_keep(batch: int, loop: Loop) -> str:
     """Say what continues a run of another global batch with the workers that there are."""
-    workers = loop.world.size
+    workers = loop.training_workers
     if batch % workers:
         return f"continue it with a number of workers that divides {batch}, and train.global_batch_size={batch}"
     micro = loop.global_batch_size // (workers * loop.passes)
@@ -96,8 +96,9 @@ def model_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return kept
 
 
-def average_buffers(model: torch.nn.Module, world: World) -> None:
-    """Make the running statistics of all workers their mean: each has seen its own share, and all evaluate one model.
+def average_buffers(model: torch.nn.Module, world: World, training: int) -> None:
+    """Make the running statistics of all workers the mean of those of the first `training`, which train: each has seen
+    its own share, and all evaluate one model.
 
     Where BatchNorm is synchronised they are equal already.
     """
@@ -105,9 +106,10 @@ def average_buffers(model: torch.nn.Module, world: World) -> None:
     buffers = {name: b for name, b in model.named_buffers() if b.is_floating_point() and name in kept}
     if world.size == 1 or not buffers:
         return
-    sums = [world.start_sum(buffer.double(), f"buffer.{name}") for name, buffer in buffers.items()]
+    counts = 1.0 if world.rank < training else 0.0
+    sums = [world.start_sum(buffer.double() * counts, f"buffer.{name}") for name, buffer in buffers.items()]
     for buffer, pending in zip(buffers.values(), sums, strict=True):
-        buffer.copy_(pending.wait() / world.size)
+        buffer.copy_(pending.wait() / training)
 
 
 def load_model(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -48,6 +48,8 @@ def summarize(
         samples_per_second=median(step.samples_per_second for step in timed) if timed else 0.0,
         seconds=_mean_split(timed),
         world_size=world.size,
+        servers=loop.servers,
+        server_bytes=_server_bytes(assembly),
         allreduce_bytes=volume,
         allreduce_seconds=seconds,
         bus_bandwidth=bus_bandwidth(volume, seconds, world.size) if seconds else None,
@@ -67,7 +69,13 @@ def _measure(assembly: Assembly) -> tuple[float, str, float | None]:
     if world.size > 1:
         source += f", {world.size} workers at once"
     probes = [seconds for run in loop.phases if (seconds := run.strategy.probe()) is not None]
-    return sum(world.gather(peak)), source, sum(probes) if probes else None
+    return sum(world.gather(peak)[: loop.training_workers]), source, sum(probes) if probes else None
+
+
+def _server_bytes(assembly: Assembly) -> tuple[int, int] | None:
+    """Return what the link of the busiest server carries in and out in an update, of all phases together."""
+    found = [both for run in assembly.loop.phases if (both := run.strategy.server_bytes_per_step) is not None]
+    return (round(sum(way[0] for way in found)), round(sum(way[1] for way in found))) if found else None
 
 
 def _mean_split(steps: Sequence[StepRecord]) -> dict[str, float]:

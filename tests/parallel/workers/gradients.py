@@ -1,7 +1,8 @@
 """The loop's updates on workers with unequal shares, against plain torch on the whole batch.
 
-Arguments: a JSON object of a strategy's Config, and the tolerance. Each worker computes the reference for
-itself: the mean over all valid targets of the global batch, clipped and stepped by torch alone.
+Arguments: a JSON object of a strategy's Config, and the tolerance. Workers that only serve have no share. Each worker
+computes the reference for itself: the mean over all valid targets of the global batch, clipped and stepped by torch
+alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from hvdtrain import world as worlds
 from hvdtrain.registry import config_class
 from hvdtrain.sync import wrap
+from hvdtrain.sync._config import training_workers
 from hvdtrain.tasks._task import Phase
 from hvdtrain.train.interrupt import Interrupt
 from hvdtrain.train.loop import Loop, PhaseRun
@@ -29,6 +31,7 @@ options = json.loads(sys.argv[1])
 config = config_class("sync", options["name"])(**options)
 tolerance = float(sys.argv[2])
 world = worlds.start({"HOROVOD_CYCLE_TIME": "1"})
+training = training_workers(config, world.size)
 torch.manual_seed(0)
 device = torch.device("cpu")
 model = torch.nn.Sequential(
@@ -59,7 +62,7 @@ def micro_batch(step: int, rank: int, index: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1000 * step + 10 * rank + index)
     inputs = torch.randint(11, (MICRO, TARGETS), generator=generator)
     targets = torch.randint(CLASSES, (MICRO, TARGETS), generator=generator)
-    keep = torch.rand(MICRO, TARGETS, generator=generator) < (rank + 1) / world.size
+    keep = torch.rand(MICRO, TARGETS, generator=generator) < (rank + 1) / training
     keep[0, 0] = True
     return {"inputs": inputs, "targets": targets.where(keep, -100)}
 
@@ -68,11 +71,11 @@ def passes_of(step: int, rank: int) -> int:
     """In the last step the last worker has nothing, and the others one micro batch less: a ragged end."""
     if step < STEPS - 1:
         return PASSES
-    return 0 if rank == world.size - 1 else PASSES - 1
+    return 0 if rank == training - 1 > 0 else PASSES - 1
 
 
 def share(rank: int, step: int) -> list[dict[str, torch.Tensor]]:
-    return [micro_batch(step, rank, index) for index in range(passes_of(step, rank))]
+    return [micro_batch(step, rank, index) for index in range(passes_of(step, rank) if rank < training else 0)]
 
 
 named = list(model.named_parameters())
@@ -98,13 +101,14 @@ loop = Loop(
     device=device,
     seed=0,
     passes=PASSES,
-    global_batch_size=PASSES * MICRO * world.size,
+    global_batch_size=PASSES * MICRO * training,
     max_grad_norm=0.5,
     total_steps=STEPS,
+    servers=world.size - training,
 )
 optimizer = torch.optim.SGD(reference.parameters(), lr=LR, momentum=0.9)
 for step, update in enumerate(loop.updates()):
-    batches = [batch for rank in range(world.size) for batch in share(rank, step)]
+    batches = [batch for rank in range(training) for batch in share(rank, step)]
     whole = {name: torch.cat([batch[name] for batch in batches]) for name in ("inputs", "targets")}
     optimizer.zero_grad()
     loss = F.cross_entropy(reference(whole["inputs"]).flatten(0, 1), whole["targets"].flatten())
@@ -116,8 +120,9 @@ for step, update in enumerate(loop.updates()):
     )
     torch.testing.assert_close(torch.tensor(update.grad_norm), norm, rtol=tolerance, atol=tolerance)
     assert update.targets == int((whole["targets"] != -100).sum())
-    for mine, theirs in zip(model.parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
+    with loop.agreed():
+        for mine, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
 assert loop.step == STEPS
 print(f"updates agree on worker {world.rank}")
 world.close()
