@@ -6,8 +6,8 @@
 For each link and number of workers one launch under horovodrun with Gloo, all workers of one thread: over a rate, each
 worker is a host of its own of `namespaces.py` (needs root); with `none` all share this machine's loopback. In a launch
 each repeat does a push, an SGD update with momentum and a pull with one colocated server, the same with one dedicated
-server (fewer workers train by one), and an all-reduce of the same gradient. A figure is the median over repeats after the
-first of the slowest worker's seconds, with the range. More workers than cores are marked `oversubscribed`.
+server (fewer workers train by one), and an all-reduce of the same gradient. A figure is the median over repeats after
+the first of the slowest worker's seconds, with the range. More workers than cores are marked `oversubscribed`.
 
 `link_seconds` are what the busiest link would take, with p processes: (p - 1) S over the rate for push and for pull,
 whether the server is dedicated or not, and 2 (p - 1) / p S for the all-reduce.
