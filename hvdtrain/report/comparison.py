@@ -50,6 +50,8 @@ def comparison_document(
     blocks: list[Block] = [Heading("Runs side by side", 1), *(Paragraph(note, strong=True) for note in notes)]
     rows = tuple((name, run_name(run), str(run.directory)) for name, run in zip(names, runs, strict=True))
     blocks += [Table(("run", "name", "directory"), rows, words=("name", "directory"))]
+    said = [f"{name} is {run.history.apart}." for name, run in zip(names, runs, strict=True) if run.history.apart]
+    blocks += [Paragraph(sentence, strong=True) for sentence in said]
     blocks += [Heading("How the recipes differ"), *_recipes(runs, names)]
     blocks += [Heading("Curves"), picture] if picture else []
     blocks += [Heading("Result"), _turned(names, _results(runs))]

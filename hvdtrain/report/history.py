@@ -75,6 +75,11 @@ class History:
         return self.start.unit if self.start else "tokens"
 
     @property
+    def apart(self) -> str:
+        """What every report says of a run whose workers do not synchronise; nothing of other runs."""
+        return apart(self.start) if self.start else ""
+
+    @property
     def losses(self) -> list[float]:
         """The losses of the curve."""
         return [record.loss for record in self.curve]
@@ -123,6 +128,16 @@ class History:
             return
         if best is None or (value < best if mode == "min" else value > best):
             self.best = record
+
+
+def apart(start: StartRecord) -> str:
+    """Return what a reader must know of several workers that do not synchronise; nothing of others."""
+    if start.sync != "none" or start.world_size == 1:
+        return ""
+    return (
+        f"not synchronised: {start.world_size:,} separate models, losses are their mean; checkpoints and samples are "
+        "worker 0's"
+    )
 
 
 _NAMES = {

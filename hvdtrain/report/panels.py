@@ -46,7 +46,9 @@ def panel(
     inner = max(20, width - 4)
     parts: list[RenderableType] = []
     if history.start:
-        parts += [_facts(history.start, history.world_size), _progress(history, elapsed, since_last, inner)]
+        parts.append(_facts(history.start, history.world_size))
+        parts += [Text(history.apart, style="bold yellow")] if history.apart else []
+        parts += [_progress(history, elapsed, since_last, inner)]
     parts += [Text(), _numbers_and_curve(history, inner), Text()]
     parts += _step_time(history, inner)
     parts.append(_happenings(history, sample_lines=sample_lines))

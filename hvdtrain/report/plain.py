@@ -16,7 +16,7 @@ from hvdtrain.metrics.records import (
     StepRecord,
 )
 from hvdtrain.report import format as fmt
-from hvdtrain.report.history import History, metric_names
+from hvdtrain.report.history import History, apart, metric_names
 from hvdtrain.report.summary import plain_summary
 
 _COLUMNS = ("step", "loss", "lr", "tokens/s", "a worker", "step time", "data", "compute", "comm.", "left")
@@ -84,7 +84,7 @@ def start_lines(record: StartRecord) -> list[str]:
         f"  batch: {record.global_batch_size} = {record.micro_batch_size} x {workers}"
         f" x {record.gradient_accumulation_steps} accumulated; {fmt.plural(record.total_steps, 'step')}",
         f"  learning rate: {record.learning_rate_rule or format(record.learning_rate, 'g')}",
-        f"  synchronisation: {record.sync}{engine}",
+        f"  synchronisation: {apart(record) or record.sync}{engine}",
     ]
     if record.resumed_from:
         lines.append(f"  resumed at step {record.step} from {record.resumed_from}")

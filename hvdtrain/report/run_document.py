@@ -20,7 +20,7 @@ def run_document(
     # The curves follow what was reached: the losses, which are the second section.
     first = [section for section in facts if section.title in ("Result", "Loss")]
     blocks: list[Block] = [Heading(history.start.name if history.start else "run", 1)]
-    blocks += [Paragraph(note, strong=True) for note in notes]
+    blocks += [Paragraph(note, strong=True) for note in (*notes, history.apart) if note]
     blocks += [block for section in first for block in _facts(section)]
     blocks += [Heading("Curves"), picture] if picture else []
     blocks += [block for section in facts if section not in first for block in _facts(section)]

@@ -76,6 +76,7 @@ def report(history: History) -> dict[str, Any]:
     newest = {"start": history.start, "last_step": history.step, "best_eval": history.best, "end": history.end}
     values: dict[str, Any] = {name: to_dict(record) if record else None for name, record in newest.items()}
     values["status"] = history.end.reason if history.end else "failed"
+    values["remark"] = history.apart
     values["evals"] = [to_dict(record) for record in history.evals]
     values["step_shares"] = fmt.phase_shares((history.end or history.step or EndRecord(step=0, reason="")).seconds)
     return values

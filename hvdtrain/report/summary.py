@@ -64,6 +64,9 @@ def _result(history: History) -> list[Fact]:
     start, end = history.start, history.end
     reason = REASONS.get(end.reason, end.reason) if end else "ended without a last record"
     facts = [Fact("run", f"{start.name}: {reason}" if start else reason)]
+    if history.apart:
+        what, _, meaning = history.apart.partition(": ")
+        facts.append(Fact("workers", what, meaning))
     total = f" of {start.total_steps:,}" if start else ""
     facts.append(
         Fact("steps", f"{history.steps_done:,}{total}", f"resumed at {start.step:,}" if start and start.step else "")
