@@ -8,6 +8,7 @@ import typer
 
 from hvdtrain import __version__
 from hvdtrain.cli import (
+    compare,
     data,
     doctor,
     estimate,
@@ -58,6 +59,7 @@ app.command("predict")(predict.predict)
 app.command("generate")(generate.generate)
 app.command("doctor")(doctor.doctor)
 app.command("scale")(scale.scale)
+app.command("compare")(compare.compare)
 app.command("estimate")(estimate.estimate)
 app.command("report")(report.report)
 app.command("tune")(tune.tune)

@@ -6,16 +6,18 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hvdtrain.errors import RunError, SetupError
 from hvdtrain.metrics.records import Record, TrialRecord
+from hvdtrain.metrics.strategies import StrategyRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hvdtrain.launch.hosts import Host
 
+Measured = TypeVar("Measured", TrialRecord, StrategyRecord)
 
 ENDLESS = ("train.epochs=null", "train.max_tokens=null", "train.max_steps=1000000", "train.deterministic=false")
 """Changes to a recipe that make it long enough for any trial, and as fast as its knobs say."""
@@ -71,15 +73,16 @@ class Stopped(Exception):  # noqa: N818
         self.code = code
 
 
-class Collector:
-    """A view that shows nothing: it keeps the trial's records, and what was said, for the case of a failure."""
+class Collector(Generic[Measured]):
+    """A view that shows nothing: it keeps the records of one kind, and what was said, for the case of a failure."""
 
-    def __init__(self) -> None:
-        self.records: list[TrialRecord] = []
+    def __init__(self, kind: type[Measured]) -> None:
+        self._kind: type[Measured] = kind
+        self.records: list[Measured] = []
         self.said: list[str] = []
 
     def __call__(self, record: Record) -> None:
-        if isinstance(record, TrialRecord):
+        if isinstance(record, self._kind):
             self.records.append(record)
 
     def message(self, text: str, rank: int | None = None) -> None:
@@ -100,24 +103,32 @@ def run_trial(task: Task, workers: int, place: Place | None = None) -> list[Tria
         RunError: a worker failed, or said nothing.
         Stopped: a signal ended it.
     """
+    return collect(TrialRecord, ("trial", json.dumps(asdict(task))), task.recipe, workers, place or Place())
+
+
+def collect(kind: type[Measured], arguments: Sequence[str], recipe: str, workers: int, place: Place) -> list[Measured]:
+    """Run a command of ours as the workers of a job, and return the record of a kind that each writes, by rank.
+
+    Raises:
+        UserError, RunError, Stopped: as `run_trial`.
+    """
     from hvdtrain.launch import command, hosts
     from hvdtrain.launch.processes import Job
     from hvdtrain.launch.runner import Runner
 
     check_environment()
-    place = place or Place()
     request = command.Launch(
-        recipe=task.recipe,
+        recipe=recipe,
         workers=workers,
         hosts=place.first(workers),
         controller=place.controller,  # type: ignore[arg-type]
         flags={"stall_check_shutdown_time_seconds": HANG_SECONDS} | hosts.flags_for(place.flags, place.first(workers)),
-        instead=("trial", json.dumps(asdict(task))),
+        instead=tuple(arguments),
     )
     command.check(request)
     line = command.horovodrun(command.find_horovodrun(), request)
     job = Job("", hosts.remote(request.hosts), place.flags.get("ssh_port"), place.flags.get("ssh_identity_file"))
-    heard = Collector()
+    heard = Collector(kind)
     code = Runner(line, heard, job).run()
     if code:
         raise Stopped(code)
@@ -138,7 +149,7 @@ def check_environment() -> None:
         raise SetupError("HOROVOD_AUTOTUNE is set: an engine that tunes itself changes while it is measured; unset it")
 
 
-def _complete(heard: Collector, workers: int) -> list[TrialRecord]:
+def _complete(heard: Collector[Measured], workers: int) -> list[Measured]:
     records = sorted(heard.records, key=lambda record: record.rank)
     if [record.rank for record in records] != list(range(workers)):
         heard_of = ", ".join(str(record.rank) for record in records) or "none"
