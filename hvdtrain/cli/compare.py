@@ -32,9 +32,8 @@ def compare(
         list[str] | None,
         typer.Option(
             "--sync",
-            metavar="NAME[:KEY=VALUE],...",
-            help="Strategies, with commas between them, each with options of its own after colons: "
-            "allreduce,allreduce:compression=fp16:groups=4. May be given several times.",
+            metavar="A,B:KEY=VALUE",
+            help="Strategies with commas between them, options of each after colons; may be given again.",
             show_default="all there are",
         ),
     ] = None,
@@ -66,7 +65,8 @@ def compare(
     whole run, unless train.max_steps is given too. A strategy that can't run
     here is listed with the reason. Ctrl-C ends it and shows what there is.
 
-    Example: hvdtrain compare gpt-shakespeare -np 2 --sync allreduce,sharded
+    Examples: hvdtrain compare gpt-shakespeare -np 2 --sync allreduce,sharded;
+    hvdtrain compare my.yaml -np 2 --sync allreduce,allreduce:compression=fp16
     """
     from hvdtrain.cli.place import count_cores, make_place
     from hvdtrain.report.strategies import check_writable
