@@ -22,6 +22,7 @@ COMMANDS = [
     ["report"],
     ["scale"],
     ["tune"],
+    ["compare"],
     ["estimate"],
     ["recipes"],
     ["recipes", "list"],
