@@ -136,7 +136,8 @@ def losses(records: list[dict]) -> list[list[float]]:
 
 
 def test_every_recipe_is_here() -> None:
-    assert RECIPES.keys() == shipped().keys()
+    """But those of benchmarks, which train for their time: tests/unit/benchmarks/test_bench_recipes.py holds them."""
+    assert RECIPES.keys() == {name for name in shipped() if not name.startswith("bench/")}
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
