@@ -47,15 +47,16 @@ class LocalSGD(Apart):
         apply(self.optimizer, scaler)
         self._updates += 1
         self._since += 1
-        if self._since >= self._config.period or self._updates <= self._config.warmup_steps:
-            self._meet()
 
-    def _meet(self) -> None:
-        """Let all workers begin the next period with the same parameters."""
+    def publish(self) -> bool:
+        """At the end of a period let all workers begin the next one with the same parameters."""
+        if self._since < self._config.period and self._updates > self._config.warmup_steps:
+            return False
         self._average()
         if self._outer is not None and self._updates > self._config.warmup_steps:
             self._outer.step(self._flat)
         self._since = 0
+        return True
 
     def _average(self) -> None:
         pending = self.world.start_sum(self._flat, self._average_name)

@@ -81,7 +81,7 @@ def _validate(run: Assembly) -> dict[str, float]:
     """Return the metrics of the model that is the run's result so far."""
     loop = run.loop
     loop.check_weights()
-    state.average_buffers(loop.model, loop.world)
+    state.average_buffers(loop.model, loop.world, loop.training_workers)
     with loop.agreed():
         record = evaluate(
             loop.model,

@@ -60,6 +60,7 @@ class Worker:
             for p in self.parameters:
                 p.grad = p.detach() - self.rank
             self.strategy.step(None)
+            self.strategy.publish()
         return self
 
     def values(self) -> torch.Tensor:
