@@ -1,0 +1,172 @@
+"""What keeping gradients in buckets saves: ways to all-reduce one model's gradients, in turns within one launch.
+
+    python benchmarks/gradient_buffers.py [--cycles 5 10 20] [--rounds 5] [--steps 8] [--controller gloo] [--write]
+
+Two workers of one thread train the GPT of recipes/bench/gpt-7m.yaml on random tokens in fp32. Each round runs a block
+of steps of every side, in alternating order, for each of the engine's cycle times in a launch of its own:
+
+    floor      no synchronisation
+    wait       an all-reduce of four numbers after backward: what waiting for the other worker costs
+    horovod    hvd.DistributedOptimizer on the model's parameters: fused by the engine as they come
+    bucket-N   sync.name: allreduce of this project, buckets of N MB
+
+The result is the median step of each side and its ratio to the floor's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+SIDES = ("floor", "wait", "horovod", "bucket-8", "bucket-16", "bucket-32")
+VOCABULARY, LENGTH, MICRO = 8192, 128, 8
+
+
+def make_side(side: str, world) -> Callable[[], None]:
+    """Return what runs one step of a side."""
+    import horovod.torch as hvd
+    import torch
+    import torch.nn.functional as F
+
+    from hvdtrain.models._spec import DataSpec
+    from hvdtrain.recipe import load
+    from hvdtrain.registry import config_class, find
+    from hvdtrain.sync import wrap
+
+    torch.manual_seed(0)
+    recipe = load("bench/gpt-7m").recipe
+    model = find("models", "gpt").build(recipe.model, DataSpec(VOCABULARY, LENGTH))
+    tokens = torch.randint(VOCABULARY, (MICRO, LENGTH + 1))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    named = list(model.named_parameters())
+    strategy, updated = None, [p for _, p in named]
+    if side == "horovod":
+        optimizer = hvd.DistributedOptimizer(
+            optimizer, named_parameters=[(f"horovod.{name}", p) for name, p in named], op=hvd.Sum
+        )
+    elif side.startswith("bucket"):
+        os.environ["HOROVOD_FUSION_THRESHOLD"] = str(int(side.split("-")[1]) * 2**20)
+        labelled = [(f"{side}.{name}", p) for name, p in named]
+        config = config_class("sync", "allreduce")(name="allreduce")
+        strategy = wrap(config, optimizer, named_parameters=labelled, backward_passes_per_step=1, world=world)
+        updated = strategy.parameters
+
+    def synchronize() -> None:
+        if strategy is not None:
+            strategy.synchronize()
+        elif side == "horovod":
+            for handle, _ in list(optimizer._handles.values()):
+                while not hvd.poll(handle):
+                    time.sleep(2e-4)
+            optimizer.synchronize()
+        elif side == "wait":
+            world.start_sum(torch.zeros(4), "wait").wait()
+
+    def step() -> None:
+        logits = model(tokens[:, :-1])
+        F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()).backward()
+        synchronize()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in updated])
+        torch.nn.utils.clip_grads_with_norm_(updated, 1.0, norm)
+        if strategy is not None:
+            strategy.step(None)
+            strategy.zero_grad()
+        elif side == "horovod":
+            with optimizer.skip_synchronize():
+                optimizer.step()
+            optimizer.zero_grad()
+        else:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    return step
+
+
+def work(rounds: int, steps: int) -> None:
+    """Run all sides on this worker; the first one prints the seconds of their steps."""
+    import torch
+
+    from hvdtrain import world as worlds
+
+    torch.set_num_threads(1)
+    world = worlds.start({"HOROVOD_FUSION_THRESHOLD": str(32 * 2**20), "OMPI_MCA_mpi_yield_when_idle": "1"})
+    sides = {side: make_side(side, world) for side in SIDES}
+    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+    for number in range(rounds + 1):
+        for side in SIDES if number % 2 else SIDES[::-1]:
+            world.gather(None)
+            took = []
+            for _ in range(steps):
+                start = time.perf_counter()
+                sides[side]()
+                took.append(time.perf_counter() - start)
+            if number:  # the first round warms up
+                seconds[side] += took
+    if world.rank == 0:
+        print(json.dumps({"seconds": seconds}), flush=True)
+    world.close()
+
+
+def launch(cycle: float, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    environment = os.environ | {"HOROVOD_CYCLE_TIME": f"{cycle:g}", "OMP_NUM_THREADS": "1"}
+    horovodrun = Path(sys.executable).parent / "horovodrun"
+    command = [str(horovodrun), "-np", "2", f"--{options.controller}", sys.executable, __file__, "--worker"]
+    command += ["--rounds", str(options.rounds), "--steps", str(options.steps)]
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    found = re.search(r'\{"seconds".*\}', done.stdout)
+    if done.returncode or found is None:
+        sys.exit(done.stdout + done.stderr)
+    middle = {side: median(took) for side, took in json.loads(found[0])["seconds"].items()}
+    return {side: {"median": took, "over_floor": took / middle["floor"]} for side, took in middle.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cycles", type=float, nargs="+", default=[5, 10, 20], help="the engine's cycle times in ms")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=8, help="steps of a block")
+    parser.add_argument("--controller", choices=["gloo", "mpi"], default="gloo")
+    parser.add_argument("--write", action="store_true", help="write the result to benchmarks/results/")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        work(options.rounds, options.steps)
+        return
+    from hvdtrain.report.environment import processor
+
+    cycles = {}
+    for cycle in options.cycles:
+        cycles[f"{cycle:g}"] = sides = launch(cycle, options)
+        line = ", ".join(
+            f"{side} {found['median'] * 1e3:.0f} ({found['over_floor']:.3f})" for side, found in sides.items()
+        )
+        print(f"cycle {cycle:g} ms: {line}", flush=True)
+    if options.write:
+        result = {
+            "benchmark": "gradient-buffers",
+            "date": date.today().isoformat(),
+            "command": f"python benchmarks/gradient_buffers.py {' '.join(sys.argv[1:])}",
+            "hardware": f"{os.cpu_count()} cores, {processor()}",
+            "versions": {name: version(name) for name in ("torch", "horovod", "hvdtrain")},
+            "controller": options.controller,
+            "cycle_ms": cycles,
+        }
+        path = Path(__file__).parent / "results" / f"gradient-buffers-{options.controller}-{result['date']}.json"
+        path.write_text(json.dumps(result, indent=1) + "\n")
+        print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()
