@@ -31,11 +31,10 @@ class AdaSum(Apart):
         torch._foreach_copy_(self._before, self._values)
         apply(self.optimizer, scaler)
 
-    def publish(self) -> bool:
+    def publish(self) -> None:
         torch._foreach_sub_(self._values, self._before)
         self._combine()
         torch._foreach_add_(self._values, self._before)
-        return True
 
     def _combine(self) -> None:
         """Turn the parameters, which are each worker's change for now, into the Adasum of all workers' changes."""

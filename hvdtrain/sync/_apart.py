@@ -20,6 +20,7 @@ class Apart(Replicated):
     """
 
     coupled = False
+    publishes = True
 
     def __init__(
         self, name: str, optimizer: torch.optim.Optimizer, named_parameters: NamedParameters, world: World

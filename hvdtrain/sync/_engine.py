@@ -17,9 +17,11 @@ class Defaults(NamedTuple):
     cycle_time_ms: float
 
 
-# The engine's background thread takes a core from the training each time it wakes. At its own default, 1 ms, that made
-# a step on two CPU cores 1.4 times as long as one without synchronisation; at these values 1.16 times.
-_CPU = Defaults(fusion_threshold_mb=32.0, cycle_time_ms=20.0)
+# The engine's background thread takes a core from the training each time it wakes: a cycle of 1 ms, its own default, is
+# too short on CPUs. A buffer is waited for half a cycle on average: 20 ms is too long. Open MPI reduces through shared
+# memory fastest up to 16 MiB, and of two buffers the first travels while backward goes on. Measured by
+# benchmarks/gradient_buffers.py.
+_CPU = Defaults(fusion_threshold_mb=16.0, cycle_time_ms=10.0)
 _GPU = Defaults(fusion_threshold_mb=128.0, cycle_time_ms=1.0)
 
 

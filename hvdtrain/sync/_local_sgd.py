@@ -48,15 +48,14 @@ class LocalSGD(Apart):
         self._updates += 1
         self._since += 1
 
-    def publish(self) -> bool:
+    def publish(self) -> None:
         """At the end of a period let all workers begin the next one with the same parameters."""
         if self._since < self._config.period and self._updates > self._config.warmup_steps:
-            return False
+            return
         self._average()
         if self._outer is not None and self._updates > self._config.warmup_steps:
             self._outer.step(self._flat)
         self._since = 0
-        return True
 
     def _average(self) -> None:
         pending = self.world.start_sum(self._flat, self._average_name)

@@ -67,10 +67,9 @@ class ParameterServer(Sharded):
             if self._serves:
                 self._sum(begin, received)
 
-    def publish(self) -> bool:
+    def publish(self) -> None:
         """Pull: each server sends each worker its parameters."""
         self._pull(self._workers)
-        return True
 
     @contextmanager
     def agreed(self) -> Iterator[None]:

@@ -14,7 +14,8 @@ class ReduceScatter(Sharded):
     def __init__(self, optimizer: torch.optim.Optimizer, world: World, passes: int) -> None:
         elements = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
         super().__init__(optimizer, world, [-(-elements // world.size)] * world.size, passes)
-        self.bytes_per_step = float(2 * elements * self.flat.element_size())
+        # Each of the two collectives moves half of what an all-reduce of as many bytes does.
+        self.bytes_per_step = float(elements * self.flat.element_size())
 
     def reduce(self) -> None:
         import horovod.torch as hvd
@@ -22,9 +23,8 @@ class ReduceScatter(Sharded):
         handle = hvd.reducescatter_async(self.flat_grad, name="sharded.gradients", op=hvd.Sum)
         self.shard_grad.copy_(guard(lambda: hvd.synchronize(handle)))
 
-    def publish(self) -> bool:
+    def publish(self) -> None:
         import horovod.torch as hvd
 
         handle = hvd.allgather_async(self.shard, name="sharded.parameters")
         self.flat.copy_(guard(lambda: hvd.synchronize(handle)))
-        return True

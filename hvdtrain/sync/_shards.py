@@ -22,6 +22,8 @@ from hvdtrain.world import World
 class Sharded(Replicated, ABC):
     """Base of those strategies. Between `synchronize` and `step` the gradients are the shard's."""
 
+    publishes = True
+
     def __init__(self, optimizer: torch.optim.Optimizer, world: World, sizes: Sequence[int], passes: int) -> None:
         """Take over an optimizer without state.
 
@@ -55,7 +57,7 @@ class Sharded(Replicated, ABC):
         """Make `shard_grad` the sum over all workers of their `flat_grad`, at the shard; all call it together."""
 
     @abstractmethod
-    def publish(self) -> bool:
+    def publish(self) -> None:
         """Make `flat` the shards of all owners on every worker that trains; all call it together."""
 
     def synchronize(self) -> None:

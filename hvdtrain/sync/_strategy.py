@@ -19,13 +19,15 @@ class Strategy(Protocol):
     optimizer holds, the model's own, or a share of them. `coupled` tells whether the workers' updates depend on each
     other at every step; where they do not, each has a loss and a gradient norm of its own. `bytes_per_step` are the
     bytes that a worker hands to the engine for one update, the mean over updates; `server_bytes_per_step` those that
-    the link of the busiest server carries in and out, where there are servers.
+    the link of the busiest server carries in and out, where there are servers. `publishes` tells whether a
+    worker waits for others in `total_norm` and `publish` too, because what it updates is a share, or its own.
     """
 
     optimizer: torch.optim.Optimizer
     parameters: Sequence[torch.nn.Parameter]
     loss_factor: float
     coupled: bool
+    publishes: bool
     bytes_per_step: float
     server_bytes_per_step: tuple[float, float] | None
 
@@ -43,8 +45,8 @@ class Strategy(Protocol):
         """
         ...
 
-    def publish(self) -> bool:
-        """Bring updated parameters to the workers that need them; return whether this worker waited for others."""
+    def publish(self) -> None:
+        """Bring updated parameters to the workers that need them."""
         ...
 
     def zero_grad(self) -> None:
@@ -90,6 +92,7 @@ class Replicated:
     optimizer: Any
     loss_factor = 1.0
     coupled = True
+    publishes = False
     bytes_per_step = 0.0
     server_bytes_per_step: tuple[float, float] | None = None
 
@@ -106,8 +109,8 @@ class Replicated:
     def step(self, scaler: torch.amp.GradScaler | None) -> None:
         apply(self.optimizer, scaler)
 
-    def publish(self) -> bool:
-        return False
+    def publish(self) -> None:
+        return None
 
     def zero_grad(self) -> None:
         self.optimizer.zero_grad()

@@ -133,7 +133,8 @@ class Loop:
             norms.append(self._apply(run, lr, batches, totals))
             losses[run.phase.name] = float(totals[_Totals.LOSS] / totals[_Totals.TARGETS].clamp(min=1))
             self.stopwatch.mark("optimizer")
-            if run.strategy.publish():
+            run.strategy.publish()
+            if run.strategy.publishes:
                 self.stopwatch.mark("wait")
         self.step += 1
         # Workers that are not coupled see their own flag only; they agree where they log.
@@ -197,6 +198,8 @@ class Loop:
         if gradients and targets != expected:
             torch._foreach_mul_(gradients, expected / max(1, targets))
         norm = run.strategy.total_norm(gradients)
+        if run.strategy.publishes:
+            self.stopwatch.mark("wait")
         self._check(run, batches, totals, norm)
         if self.max_grad_norm is not None and norm + 1e-6 > self.max_grad_norm:
             torch.nn.utils.clip_grads_with_norm_(updated, self.max_grad_norm, norm)
