@@ -18,7 +18,7 @@ def chosen(
 
 def test_auto_is_what_suits_the_device() -> None:
     on_cpu, on_gpu = chosen(Config()), chosen(Config(), on_gpu=True)
-    assert on_cpu["HOROVOD_CYCLE_TIME"] == ("20", "auto")
+    assert on_cpu["HOROVOD_CYCLE_TIME"] == ("10", "auto")
     assert on_gpu["HOROVOD_CYCLE_TIME"] == ("1", "auto")
 
 
