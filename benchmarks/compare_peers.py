@@ -292,4 +292,7 @@ def write(result: Mapping[str, Any], asked: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except RuntimeError as error:  # a side failed: what it said is what there is to say
+        sys.exit(str(error))

@@ -38,9 +38,9 @@ def make(folder: Path) -> Path:
 
 
 def enter(folder: Path) -> None:
-    """Run this program with the environment's Python, once: where that is the case, return."""
-    python = make(folder)
+    """Make the environment and run this program anew with its Python; return where it is run so already."""
     if Path(sys.prefix).resolve() != folder.resolve():
+        python = make(folder.absolute())
         os.execv(python, [str(python), *sys.argv])
 
 

@@ -59,6 +59,7 @@ def main() -> None:
     trainer = Trainer(gpt2(work), arguments, train_dataset=CausalSamples(work), callbacks=[metering])
     print(f"optimizer {arguments.optim}", flush=True)
     trainer.train()
+    torch.distributed.destroy_process_group()  # the Trainer leaves it, and a process that ends with it may abort
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Lightning's Trainer with a GPT-2 of the work's sizes, DDP over Gloo.
 
 Run by torchrun with: WORK.json. What costs time and is not training is off: progress bar, model summary, checkpoints,
-logger. The optimizer is PyTorch's fused AdamW, as Hugging Face's Trainer takes it by default.
+logger. The optimizer is PyTorch's fused AdamW, as Hugging Face's Trainer takes it by default; Lightning's own clipping
+refuses a fused optimizer in mixed precision, so that the module clips by itself, as PyTorch does.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ class Model(lightning.LightningModule):
             self.parameters(), lr=work.lr, betas=work.betas, weight_decay=work.weight_decay, fused=True
         )
 
+    def configure_gradient_clipping(self, optimizer: Any, **asked: Any) -> None:
+        torch.nn.utils.clip_grad_norm_(self.parameters(), self._work.max_grad_norm)
+
 
 class Metering(lightning.Callback):
     """Tells the meter of each update."""
@@ -62,7 +66,6 @@ def main() -> None:
         precision="bf16-mixed" if work.precision == "bf16" else "32-true",
         max_steps=work.steps,
         max_epochs=-1,
-        gradient_clip_val=work.max_grad_norm,
         callbacks=[Metering(Meter(work, int(os.environ["RANK"])))],
         logger=False,
         enable_checkpointing=False,
@@ -71,6 +74,8 @@ def main() -> None:
     )
     samples = CausalSamples(work)
     trainer.fit(Model(work), DataLoader(samples, batch_size=work.micro_batch, shuffle=True, drop_last=True))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
