@@ -98,8 +98,12 @@ def turns(cases: Sequence[Case], rounds: int) -> Iterator[tuple[Case, int]]:
 
 
 def measure(case: Case, asked: argparse.Namespace) -> dict[str, Any]:
-    """Launch a trial, and return its figures."""
-    from hvdtrain.scaling.trial import ENDLESS, Place, Task, run_trial
+    """Launch a trial, and return its figures.
+
+    Raises:
+        SystemExit: a signal ended it; what was kept stays.
+    """
+    from hvdtrain.scaling.trial import ENDLESS, Place, Stopped, Task, run_trial
 
     steps, seconds = SIZES[case.size]
     task = Task(
@@ -111,7 +115,10 @@ def measure(case: Case, asked: argparse.Namespace) -> dict[str, Any]:
         sweep=False,
         gradients=False,
     )
-    return figures(run_trial(task, case.workers, Place((), asked.controller)))
+    try:
+        return figures(run_trial(task, case.workers, Place((), asked.controller)))
+    except Stopped as stopped:
+        sys.exit(stopped.code)
 
 
 def figures(records: Sequence[Any]) -> dict[str, Any]:
