@@ -57,11 +57,11 @@ def test_too_many_servers(config: Config, size: int, expected: str) -> None:
 
 def test_launch_checks_servers_and_cuts_the_batch_among_those_who_train() -> None:
     recipe, fitting = "mlp-binary", ("train.global_batch_size=64", "train.micro_batch_size=32")
-    _validate(Launch(recipe, 3, (*DEDICATED, *fitting)))
+    _validate(Launch(recipe, 3, (*DEDICATED, *fitting)), starts=False)
     with pytest.raises(RecipeError, match="not a multiple of 96"):
-        _validate(Launch(recipe, 3, ("sync.name=parameter_server", *fitting)))
+        _validate(Launch(recipe, 3, ("sync.name=parameter_server", *fitting)), starts=False)
     with pytest.raises(RecipeError, match="leaves none to train"):
-        _validate(Launch(recipe, 3, (*DEDICATED, "sync.servers=3", *fitting)))
+        _validate(Launch(recipe, 3, (*DEDICATED, "sync.servers=3", *fitting)), starts=False)
 
 
 def test_batchnorm_over_workers_is_refused_with_dedicated_servers() -> None:

@@ -153,6 +153,6 @@ def test_the_engines_knobs_follow_device_and_recipe(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("HOROVOD_CYCLE_TIME", raising=False)
     monkeypatch.delenv("HOROVOD_FUSION_THRESHOLD", raising=False)
     loaded = load("gpt-shakespeare", ["sync.fusion_threshold_mb=7"])
-    assert shaping.engine_knobs(loaded, on_gpu=False)["HOROVOD_CYCLE_TIME"] == "20 (auto)"
+    assert shaping.engine_knobs(loaded, on_gpu=False)["HOROVOD_CYCLE_TIME"] == "10 (auto)"
     assert shaping.engine_knobs(loaded, on_gpu=True)["HOROVOD_CYCLE_TIME"] == "1 (auto)"
     assert shaping.engine_knobs(loaded, on_gpu=True)["HOROVOD_FUSION_THRESHOLD"].split()[0] == str(7 * 2**20)
