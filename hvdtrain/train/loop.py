@@ -218,7 +218,9 @@ class Loop:
         own = self._own_trouble(run, batches)
         culprits = dict(enumerate(self.world.gather(own))) if run.strategy.coupled else {self.world.rank: own}
         named = [f"{what} on worker {rank}" for rank, what in culprits.items() if what]
-        raise NonFiniteError(f"step {self.step + 1}: non-finite {', '.join(named) or 'sum of the gradients'}")
+        error = NonFiniteError(f"step {self.step + 1}: non-finite {', '.join(named) or 'sum of the gradients'}")
+        error.shared = run.strategy.coupled
+        raise error
 
     def _own_trouble(self, run: PhaseRun, batches: Sequence[Batch]) -> str:
         """Say what is not finite in this worker's own share, computed once more, because the sum can't tell whose it

@@ -106,7 +106,9 @@ class Run:
                     reason = ended
                     break
         except NonFiniteError as error:
-            raise NonFiniteError(f"{error}; the last good checkpoint: {self._last_good()}") from error
+            told = NonFiniteError(f"{error}; the last good checkpoint: {self._last_good()}")
+            told.shared = error.shared
+            raise told from error
         elapsed = time.perf_counter() - began
         yield summarize(
             self._assembly,
