@@ -109,7 +109,7 @@ def _facts(run: Assembly, updates: list[Update]) -> dict[str, Any]:
         "loss_unit": loop.task.loss_unit,
         "unit": loop.task.unit,
         "bytes_per_step": float(sum(one.bytes_per_step for one in strategies)),
-        "server_bytes_per_step": float(sum(served)) if served else None,
+        "server_bytes_per_step": float(sum(map(sum, served))) if served else None,
         "device": devices.describe(loop.device),
         "precision": loop.precision.name,
         "threads": run.threads,
