@@ -156,7 +156,7 @@ def write(path: Path, found: dict[str, Any], options: argparse.Namespace) -> Non
         "benchmark": "compression",
         "date": str(date.today()),
         "command": f"python benchmarks/compression.py --recipe {options.recipe} --steps {options.steps} "
-        f"--workers {options.workers} --write{changes}",
+        f"--workers {options.workers} --variants {' '.join(found)} --write{changes}",
         "hardware": f"{os.cpu_count()} cores, {processor()}",
         "versions": {name: version(name) for name in ("torch", "horovod")},
         "variants": {name: found[name] for name in VARIANTS if name in found},

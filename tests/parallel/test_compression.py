@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -23,6 +24,11 @@ def train(horovodrun, workers: int, recipe: Path, output: Path, *overrides: str)
 
 def checkpoint(output: Path, step: int, part: str = "model") -> dict[str, torch.Tensor]:
     return load_file(output / "checkpoints" / f"step-{step}" / f"{part}.safetensors")
+
+
+def losses(output: Path) -> list[float]:
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if line["event"] == "step"]
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -49,16 +55,20 @@ def test_stopped_and_resumed_equals_uninterrupted(horovodrun, small_recipe: Path
     assert not torch.equal(residuals[0], residuals[1]), "a residual is a worker's own"
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_it_learns_and_another_strategy_goes_on(horovodrun, small_recipe: Path, tmp_path: Path, name: str) -> None:
+# Measured after 40 updates, on the mean of the last five losses, where the plain all-reduce has come from 5.54 to 2.73:
+# PowerSGD 0.002 behind, top-k 0.22.
+@pytest.mark.parametrize(("name", "margin"), [("powersgd", 0.1), ("topk", 0.4)])
+def test_it_learns_and_another_strategy_goes_on(
+    horovodrun, small_recipe: Path, tmp_path: Path, name: str, margin: float
+) -> None:
     """Three workers compress, two go on with a plain all-reduce, two compress again."""
-    output = tmp_path / "run"
+    output, reference = tmp_path / "run", tmp_path / "reference"
+    train(horovodrun, 3, small_recipe, reference, "train.max_steps=40")
     train(horovodrun, 3, small_recipe, output, STRATEGIES[name], "train.max_steps=40")
+    found = losses(output)
+    assert fmean(found[35:]) < fmean(losses(reference)[35:]) + margin
     train(horovodrun, 2, small_recipe, output, "train.max_steps=45")
     assert not any(key.startswith("workers.") for key in checkpoint(output, 45, "optimizer"))
     train(horovodrun, 2, small_recipe, output, STRATEGIES[name], "train.max_steps=50")
-    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    losses = [line["loss"] for line in lines if line["event"] == "step"]
-    assert len(losses) == 50
-    assert losses[39] < losses[0] - 1.5, "40 updates of the plain all-reduce go from 5.6 to 2.8"
-    assert losses[49] < losses[39]
+    assert len(losses(output)) == 50
+    assert fmean(losses(output)[45:]) < fmean(found[35:])
