@@ -69,10 +69,10 @@ class StepRecord(Record):
     """One update of the parameters, or the mean of the `log_interval` updates that end at `step` where it is logged.
 
     `loss` is the mean over all valid targets of the global batch, of the last phase where a step has several, and
-    `losses` then that of each phase; `samples` and `tokens` count all workers
-    since the start of training; the rates are sums over all workers; `seconds` holds "step" and each of `PHASES`, the
-    mean over workers that train of one update's time, whose parts sum to the step. `memory_bytes` is the largest
-    worker's resident memory (device memory on a GPU).
+    `losses` then that of each phase; `samples` and `tokens` count all workers since the start of training; the rates
+    are sums over all workers; `seconds` holds "step" and each of `PHASES`, the mean over workers that train of one
+    update's time, whose parts sum to the step. `memory_bytes` is the largest worker's resident memory (device memory on
+    a GPU).
     """
 
     event: ClassVar[str] = "step"

@@ -265,17 +265,13 @@ class Run:
             sync=recipe.sync.name if self._world.size > 1 else "none",
             engine=self._engine,
             resumed_from=origin.checkpoint,
-            notes=(
-                *self._sync_notes(),
-                *assembly.data.notes,
-                *origin.notes,
-                *devices.crowding(assembly.threads, self._world),
-            ),
+            notes=(*self._workers_notes(), *assembly.data.notes, *origin.notes),
         )
 
-    def _sync_notes(self) -> tuple[str, ...]:
+    def _workers_notes(self) -> tuple[str, ...]:
         sync, hosts = self._assembly.recipe.sync, worlds.hosts(self._world)
-        return sync.notes(hosts) if isinstance(sync, SyncConfig) and len(hosts) > 1 else ()
+        own = sync.notes(hosts) if isinstance(sync, SyncConfig) and len(hosts) > 1 else ()
+        return (*own, *devices.crowding(self._assembly.threads, self._world))
 
 
 def make_checkpoints(assembly: Assembly, world: World) -> Checkpoints | NoCheckpoints:
