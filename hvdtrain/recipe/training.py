@@ -49,6 +49,7 @@ class TrainConfig(Section):
     max_tokens: PositiveInt | None = Field(None, description="Tokens to train on, rounded up to whole updates.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: what the device does fast.")
     deterministic: bool = Field(False, description="Bit-identical repeats and resumes, at a cost in speed.")
+    compile: bool = Field(False, description="torch.compile the model; the first step takes long.")
     max_grad_norm: PositiveFloat | None = Field(1.0, description="Clip the gradient's global norm; null: don't.")
     eval_interval: NonNegativeInt = Field(100, description="Updates between evaluations; 0: never.")
     eval_samples: PositiveInt | None = Field(None, description="Samples an evaluation; null: the whole split.")

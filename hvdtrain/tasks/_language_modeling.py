@@ -7,17 +7,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from hvdtrain.errors import RecipeError
 from hvdtrain.models._spec import DataSpec
+from hvdtrain.tasks._cross_entropy import IGNORED, summed_cross_entropy
 from hvdtrain.tasks._task import Batch, Phase, SampleRequest, Task
 
 if TYPE_CHECKING:
     from hvdtrain.data.encoders import CorpusEncoder
     from hvdtrain.tasks.language_modeling import Config
-
-_IGNORED = -100
 
 
 class LanguageModeling(Task):
@@ -38,11 +36,11 @@ class LanguageModeling(Task):
         self.spec = DataSpec(vocab_size=encoder.vocab_size, max_seq_len=encoder.max_seq_len)
 
     def count(self, batch: Batch) -> int:
-        return int((batch["targets"] != _IGNORED).sum())
+        return int((batch["targets"] != IGNORED).sum())
 
     def evaluate(self, model: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         targets = batch["targets"]
-        valid = targets != _IGNORED
+        valid = targets != IGNORED
         sums = {"nats": _summed_cross_entropy(model, batch), "tokens": valid.sum()}
         for name, lengths in self._lengths.items():
             sums[name] = lengths.to(targets.device)[targets.clamp(min=0)][valid].sum()
@@ -71,10 +69,7 @@ class LanguageModeling(Task):
 
 def _summed_cross_entropy(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     """Return the sum over valid targets of -log p(target), in nats: logits (B, T, V), targets (B, T)."""
-    logits = _logits(model, batch["inputs"])
-    return cross_entropy(
-        logits.view(-1, logits.size(-1)), batch["targets"].view(-1), ignore_index=_IGNORED, reduction="sum"
-    )
+    return summed_cross_entropy(_logits(model, batch["inputs"]).flatten(0, 1), batch["targets"].flatten())
 
 
 def _logits(model: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:

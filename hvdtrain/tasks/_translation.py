@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from hvdtrain.data.encoders import Encoder, PairEncoder
 from hvdtrain.errors import RecipeError
@@ -17,13 +16,13 @@ from hvdtrain.models._spec import DataSpec
 from hvdtrain.models._texts import valid_tokens
 from hvdtrain.tasks._beam_search import Found, Growing, beam_search
 from hvdtrain.tasks._bleu import CorpusScores
+from hvdtrain.tasks._cross_entropy import IGNORED, summed_cross_entropy
 from hvdtrain.tasks._evaluating import evaluating
 from hvdtrain.tasks._task import Batch, Phase, Shown, Task
 
 if TYPE_CHECKING:
     from hvdtrain.tasks.translation import Config
 
-_IGNORED = -100
 _ALWAYS_ALLOWED = 10
 """Tokens that a translation may have beyond its ratio to the source: a short text may need several times its own."""
 _SHOWN_STREAM = 0x74726E73
@@ -65,11 +64,11 @@ class Translation(Task):
             self.objective = ("bleu", "max")
 
     def count(self, batch: Batch) -> int:
-        return int((batch["targets"] != _IGNORED).sum())
+        return int((batch["targets"] != IGNORED).sum())
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         targets = batch["targets"]
-        sums = {"nats": self._summed_cross_entropy(model, batch), "tokens": (targets != _IGNORED).sum()}
+        sums = {"nats": self._summed_cross_entropy(model, batch), "tokens": (targets != IGNORED).sum()}
         if self._scores is not None:
             found = self._search(model, batch["source"], self._config.eval_beam_size)
             sums |= self._scores.sums([self._tokenizer.decode(text.tokens) for text in found], self._references(batch))
@@ -134,7 +133,7 @@ class Translation(Task):
     def _texts(self, ids: Tensor) -> list[str]:
         """Return the texts of ids (B, T); ends and what stands for no token have no text."""
         rows: Sequence[Sequence[int]] = ids.tolist()
-        return [self._tokenizer.decode(token for token in row if token != _IGNORED) for row in rows]
+        return [self._tokenizer.decode(token for token in row if token != IGNORED) for row in rows]
 
     def _references(self, batch: Batch) -> list[str]:
         return self._texts(batch["targets"])
@@ -146,7 +145,7 @@ def _by_length(batch: Batch, groups: int, pad_id: int) -> list[Batch]:
     if groups <= 1:
         return [batch]
     source_lengths = valid_tokens(batch["source"], pad_id).sum(1)
-    target_lengths = (batch["targets"] != _IGNORED).sum(1)
+    target_lengths = (batch["targets"] != IGNORED).sum(1)
     parts = []
     for rows in (source_lengths + target_lengths).argsort().tensor_split(groups):
         source_end, target_end = int(source_lengths[rows].max()), int(target_lengths[rows].max())
@@ -157,13 +156,7 @@ def _by_length(batch: Batch, groups: int, pad_id: int) -> list[Batch]:
 
 def _cross_entropy(model: nn.Module, batch: Batch, label_smoothing: float) -> Tensor:
     logits = _translator(model)(batch["source"], batch["inputs"])
-    return cross_entropy(
-        logits.float().flatten(0, 1),
-        batch["targets"].flatten(),
-        ignore_index=_IGNORED,
-        reduction="sum",
-        label_smoothing=label_smoothing,
-    )
+    return summed_cross_entropy(logits.flatten(0, 1), batch["targets"].flatten(), label_smoothing)
 
 
 def _translator(model: nn.Module) -> Translator:

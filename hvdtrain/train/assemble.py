@@ -22,6 +22,7 @@ from hvdtrain.tasks._task import Task
 from hvdtrain.tasks._task import build as build_task
 from hvdtrain.train import device as devices
 from hvdtrain.train import optimizers, precision
+from hvdtrain.train.allocator import reuse_freed_memory
 from hvdtrain.train.flops import flops_per_target
 from hvdtrain.train.loop import Loop, PhaseRun
 from hvdtrain.train.schedules import Schedule, scale_to_batch
@@ -73,12 +74,11 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
     task = together(world, lambda: make_task(recipe, data.encoder, device))
     model = together(world, lambda: build_model(recipe, task.spec, device))
     flops = flops_per_target(model, task, data.train, device)
-    if config.sync_batchnorm:
-        together(world, lambda: _check_batchnorm(recipe, model))
     synchronised = config.sync_batchnorm and world.size > 1
-    if synchronised:
-        model = batchnorm.convert(model, world)
+    model = _prepare(model, recipe, world)
     world.broadcast_(model_tensors(model))
+    if device.type == "cpu":
+        reuse_freed_memory()  # from here on: what the preparation of data freed has gone back to the system
     loader = together(world, lambda: _loader(recipe, data, task, model, batch, world, device))
     steps = loader.total_steps or total_steps(config, batch, targets_per_sample=task.targets_per_sample)
     loop = Loop(
@@ -124,6 +124,18 @@ def make_task(recipe: Recipe, encoder: Encoder, device: torch.device) -> Task:
         task.attach(other.model.to(device), other.encoder)
     task.to(device)
     return task
+
+
+def _prepare(model: torch.nn.Module, recipe: Recipe, world: World) -> torch.nn.Module:
+    """Return the model as it is trained: with BatchNorm over all workers, and compiled, where the recipe wants so."""
+    config = recipe.train
+    if config.sync_batchnorm:
+        together(world, lambda: _check_batchnorm(recipe, model))
+        if world.size > 1:
+            model = batchnorm.convert(model, world)
+    if config.compile:
+        model.compile()
+    return model
 
 
 def build_model(recipe: Recipe, spec: DataSpec, device: torch.device) -> torch.nn.Module:

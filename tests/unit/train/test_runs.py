@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from hvdtrain.cli.train import train
 from hvdtrain.errors import CheckpointError, DataError, NonFiniteError, RecipeError, SetupError
@@ -244,3 +245,23 @@ def test_the_last_updates_of_a_run_that_converged_are_logged(trained: Train) -> 
     )
     assert records(output, "end")[0]["step"] == 4
     assert [r["step"] for r in records(output, "step")] == [4]
+
+
+def test_a_compiled_model_trains_evaluates_and_samples_as_it_would_otherwise(
+    trained: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled down to PyTorch's own operators, which need no compiler of C++."""
+    compiled = []
+    compile_with = torch.nn.Module.compile
+
+    def compile_to_operators(module: torch.nn.Module) -> None:
+        compiled.append(module)
+        compile_with(module, backend="aot_eager")
+
+    plain = records(trained("train.max_steps=6", output="plain"), "step")
+    assert not compiled
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_to_operators)
+    output = trained("train.compile=true", "train.max_steps=6", "train.eval_interval=3", output="compiled")
+    assert len(compiled) == 1
+    assert [r["loss"] for r in records(output, "step")] == pytest.approx([r["loss"] for r in plain], rel=1e-5)
+    assert len(records(output, "eval")) == 2
