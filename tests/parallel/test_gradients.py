@@ -4,7 +4,6 @@ synchronise it.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -16,27 +15,24 @@ EXACT = 1e-6
 HALF = 1e-3
 
 
-@pytest.mark.parametrize(
-    ("knobs", "tolerance"),
-    [
-        ({"name": "allreduce"}, EXACT),
-        ({"name": "allreduce", "op": "sum"}, EXACT),
-        ({"name": "allreduce", "groups": 2}, EXACT),
-        ({"name": "allreduce", "compression": "fp16"}, HALF),
-        ({"name": "allreduce", "gradient_predivide_factor": 4.0, "compression": "fp16"}, HALF),
-        ({"name": "allreduce", "gradient_predivide_factor": 3.0, "op": "sum"}, EXACT),
-        ({"name": "sharded"}, EXACT),
-        # Nothing is smaller compressed at full rank, or with all entries, and the model's tensors are small: all travel
-        # as they are. The compressed path itself is held to exactness in test_compression.py.
-        ({"name": "powersgd", "rank": 99}, EXACT),
-        ({"name": "powersgd", "rank": 1, "start_step": 4}, EXACT),
-        ({"name": "topk", "density": 1.0}, EXACT),
-    ],
-    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
-)
+SETTINGS = [
+    ({"name": "allreduce"}, EXACT),
+    ({"name": "allreduce", "op": "sum"}, EXACT),
+    ({"name": "allreduce", "groups": 2}, EXACT),
+    ({"name": "allreduce", "compression": "fp16"}, HALF),
+    ({"name": "allreduce", "gradient_predivide_factor": 4.0, "compression": "fp16"}, HALF),
+    ({"name": "allreduce", "gradient_predivide_factor": 3.0, "op": "sum"}, EXACT),
+    ({"name": "sharded"}, EXACT),
+    # Nothing is smaller compressed at full rank, or with all entries, and the model's tensors are small: all travel as
+    # they are. The compressed path itself is held to exactness in test_compression.py.
+    ({"name": "powersgd", "rank": 99}, EXACT),
+    ({"name": "powersgd", "rank": 1, "start_step": 4}, EXACT),
+    ({"name": "topk", "density": 1.0}, EXACT),
+]
+CASES = {"-".join(map(str, sync.values())): {"sync": sync, "tolerance": tolerance} for sync, tolerance in SETTINGS}
+
+
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("workers", [2, 3])
-def test_updates_equal_plain_torch_on_the_whole_batch(
-    horovodrun, workers_folder: Path, workers: int, knobs: dict[str, object], tolerance: float
-) -> None:
-    finished = horovodrun(workers, workers_folder / "gradients.py", json.dumps(knobs), tolerance)
-    assert finished.stdout.count("updates agree on worker") == workers
+def test_updates_equal_plain_torch_on_the_whole_batch(launches, workers_folder: Path, workers: int, case: str) -> None:
+    launches.hold(case, CASES, workers, workers_folder / "gradients.py")

@@ -1,6 +1,6 @@
 """The loop's updates on workers with unequal shares, against plain torch on the whole batch.
 
-Arguments: a JSON object of a strategy's Config, and the tolerance. Workers that only serve have no share. Each worker
+The options of a case: a strategy's Config, and the tolerance. Workers that only serve have no share. Each worker
 computes the reference for itself: the mean over all valid targets of the global batch, clipped and stepped by torch
 alone.
 """
@@ -8,10 +8,9 @@ alone.
 from __future__ import annotations
 
 import copy
-import json
-import sys
 
 import torch
+from cases import Case, run
 from torch.nn import functional as F
 
 from hvdtrain import world as worlds
@@ -26,18 +25,7 @@ from hvdtrain.train.schedules import Schedule
 from hvdtrain.train.timing import Stopwatch
 
 PASSES, MICRO, TARGETS, CLASSES, STEPS, LR = 2, 2, 5, 7, 4, 0.05
-
-options = json.loads(sys.argv[1])
-config = config_class("sync", options["name"])(**options)
-tolerance = float(sys.argv[2])
-world = worlds.start({"HOROVOD_CYCLE_TIME": "1"})
-training = training_workers(config, world.size)
-torch.manual_seed(0)
-device = torch.device("cpu")
-model = torch.nn.Sequential(
-    torch.nn.Embedding(11, 8), torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, CLASSES)
-)
-reference = copy.deepcopy(model)
+DEVICE = torch.device("cpu")
 
 
 class UnequalTask:
@@ -57,72 +45,102 @@ class UnequalTask:
         return int((batch["targets"] != -100).sum())
 
 
-def micro_batch(step: int, rank: int, index: int) -> dict[str, torch.Tensor]:
-    """The first worker ignores most targets, the last none: the mean of the workers' means would be wrong."""
-    generator = torch.Generator().manual_seed(1000 * step + 10 * rank + index)
-    inputs = torch.randint(11, (MICRO, TARGETS), generator=generator)
-    targets = torch.randint(CLASSES, (MICRO, TARGETS), generator=generator)
-    keep = torch.rand(MICRO, TARGETS, generator=generator) < (rank + 1) / training
-    keep[0, 0] = True
-    return {"inputs": inputs, "targets": targets.where(keep, -100)}
+class Shares:
+    """What so many training workers are handed."""
+
+    def __init__(self, training: int) -> None:
+        self.training = training
+
+    def _micro_batch(self, step: int, rank: int, index: int) -> dict[str, torch.Tensor]:
+        """The first worker ignores most targets, the last none: the mean of the workers' means would be wrong."""
+        generator = torch.Generator().manual_seed(1000 * step + 10 * rank + index)
+        inputs = torch.randint(11, (MICRO, TARGETS), generator=generator)
+        targets = torch.randint(CLASSES, (MICRO, TARGETS), generator=generator)
+        keep = torch.rand(MICRO, TARGETS, generator=generator) < (rank + 1) / self.training
+        keep[0, 0] = True
+        return {"inputs": inputs, "targets": targets.where(keep, -100)}
+
+    def _passes_of(self, step: int, rank: int) -> int:
+        """In the last step the last worker has nothing, and the others one micro batch less: a ragged end."""
+        if step < STEPS - 1:
+            return PASSES
+        return 0 if rank == self.training - 1 > 0 else PASSES - 1
+
+    def of(self, rank: int, step: int) -> list[dict[str, torch.Tensor]]:
+        passes = self._passes_of(step, rank) if rank < self.training else 0
+        return [self._micro_batch(step, rank, index) for index in range(passes)]
+
+    def whole(self, step: int) -> dict[str, torch.Tensor]:
+        batches = [batch for rank in range(self.training) for batch in self.of(rank, step)]
+        return {name: torch.cat([batch[name] for batch in batches]) for name in ("inputs", "targets")}
 
 
-def passes_of(step: int, rank: int) -> int:
-    """In the last step the last worker has nothing, and the others one micro batch less: a ragged end."""
-    if step < STEPS - 1:
-        return PASSES
-    return 0 if rank == training - 1 > 0 else PASSES - 1
-
-
-def share(rank: int, step: int) -> list[dict[str, torch.Tensor]]:
-    return [micro_batch(step, rank, index) for index in range(passes_of(step, rank) if rank < training else 0)]
-
-
-named = list(model.named_parameters())
-strategy = wrap(
-    config,
-    torch.optim.SGD([p for _, p in named], lr=LR, momentum=0.9),
-    named_parameters=named,
-    backward_passes_per_step=PASSES,
-    world=world,
-)
-task = UnequalTask()
-loop = Loop(
-    world=world,
-    model=model,
-    task=task,
-    encoder=None,
-    phases=[PhaseRun(task.phases[0], strategy, [p for _, p in named])],
-    loader=iter(share(world.rank, step) for step in range(STEPS)),
-    precision=Precision("fp32", "", device),
-    schedule=Schedule("constant", LR, 0.0, 0, STEPS),
-    stopwatch=Stopwatch(device),
-    interrupt=Interrupt(),
-    device=device,
-    seed=0,
-    passes=PASSES,
-    global_batch_size=PASSES * MICRO * training,
-    max_grad_norm=0.5,
-    total_steps=STEPS,
-    servers=world.size - training,
-)
-optimizer = torch.optim.SGD(reference.parameters(), lr=LR, momentum=0.9)
-for step, update in enumerate(loop.updates()):
-    batches = [batch for rank in range(training) for batch in share(rank, step)]
-    whole = {name: torch.cat([batch[name] for batch in batches]) for name in ("inputs", "targets")}
-    optimizer.zero_grad()
-    loss = F.cross_entropy(reference(whole["inputs"]).flatten(0, 1), whole["targets"].flatten())
-    (loss * (world.size if getattr(config, "op", "") == "sum" else 1)).backward()
-    norm = torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.5)
-    optimizer.step()
-    torch.testing.assert_close(
-        torch.tensor(update.loss), loss.detach(), rtol=tolerance, atol=tolerance, check_dtype=False
+def make_model() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Embedding(11, 8), torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, CLASSES)
     )
-    torch.testing.assert_close(torch.tensor(update.grad_norm), norm, rtol=tolerance, atol=tolerance)
-    assert update.targets == int((whole["targets"] != -100).sum())
-    with loop.agreed():
-        for mine, theirs in zip(model.parameters(), reference.parameters(), strict=True):
-            torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
-assert loop.step == STEPS
-print(f"updates agree on worker {world.rank}")
-world.close()
+
+
+def make_loop(config, model: torch.nn.Module, shares: Shares, world: worlds.World) -> Loop:
+    named = list(model.named_parameters())
+    strategy = wrap(
+        config,
+        torch.optim.SGD([p for _, p in named], lr=LR, momentum=0.9),
+        named_parameters=named,
+        backward_passes_per_step=PASSES,
+        world=world,
+    )
+    task = UnequalTask()
+    return Loop(
+        world=world,
+        model=model,
+        task=task,
+        encoder=None,
+        phases=[PhaseRun(task.phases[0], strategy, [p for _, p in named])],
+        loader=iter(shares.of(world.rank, step) for step in range(STEPS)),
+        precision=Precision("fp32", "", DEVICE),
+        schedule=Schedule("constant", LR, 0.0, 0, STEPS),
+        stopwatch=Stopwatch(DEVICE),
+        interrupt=Interrupt(),
+        device=DEVICE,
+        seed=0,
+        passes=PASSES,
+        global_batch_size=PASSES * MICRO * shares.training,
+        max_grad_norm=0.5,
+        total_steps=STEPS,
+        servers=world.size - shares.training,
+    )
+
+
+def updates_agree(case: Case, options: dict, tolerance: float, world: worlds.World) -> Loop:
+    """Make all updates beside the reference; return the loop at its end."""
+    config = config_class("sync", options["name"])(**options)
+    model, shares = make_model(), Shares(training_workers(config, world.size))
+    reference = copy.deepcopy(model)
+    loop = make_loop(config, model, shares, world)
+    factor = world.size if getattr(config, "op", "") == "sum" else 1
+    optimizer = torch.optim.SGD(reference.parameters(), lr=LR, momentum=0.9)
+    for step, update in enumerate(loop.updates()):
+        whole = shares.whole(step)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(reference(whole["inputs"]).flatten(0, 1), whole["targets"].flatten())
+        (loss * factor).backward()
+        norm = torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.5)
+        optimizer.step()
+        near = {"rtol": tolerance, "atol": tolerance}
+        with case.check():
+            torch.testing.assert_close(torch.tensor(update.loss), loss.detach(), **near, check_dtype=False)
+            torch.testing.assert_close(torch.tensor(update.grad_norm), norm, **near)
+            assert update.targets == int((whole["targets"] != -100).sum())
+        with loop.agreed(), case.check():
+            for mine, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+                torch.testing.assert_close(mine, theirs, **near)
+    with case.check():
+        assert loop.step == STEPS
+    return loop
+
+
+if __name__ == "__main__":
+    joined = worlds.start({"HOROVOD_CYCLE_TIME": "1"})
+    run(joined, lambda case, options: updates_agree(case, options["sync"], options["tolerance"], joined))
