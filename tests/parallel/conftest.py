@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -58,12 +58,20 @@ def horovodrun(tmp_path: Path) -> Horovodrun:
     return runs_in(tmp_path)
 
 
+class Launch(NamedTuple):
+    """What a script of many cases (workers/cases.py) left."""
+
+    finished: subprocess.CompletedProcess[str]
+    told: list[dict[str, str]]
+    """For each worker, what is wrong with each case that it has done; nothing where it holds."""
+
+
 class Launches:
-    """Scripts that hold many cases in one launch (workers/cases.py), each started when the first case is asked for."""
+    """Scripts of many cases, each started when the first of its cases is asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self._run = runs_in(folder)
-        self._finished: dict[tuple[object, ...], subprocess.CompletedProcess[str]] = {}
+        self._folder = folder
+        self._launches: dict[tuple[object, ...], Launch] = {}
 
     def hold(
         self, case: str, cases: Mapping[str, Any], workers: int, *arguments: str | Path, controller: str = "gloo"
@@ -73,31 +81,30 @@ class Launches:
         A launch ends well unless one of its cases fails: then that case's test says so, not those of the others.
         """
         key = (json.dumps(cases), workers, arguments, controller)
-        if key not in self._finished:
-            self._finished[key] = self._start(key[0], workers, arguments, controller)
-        finished = self._finished[key]
-        told = {name: self._told(name, finished.stdout) for name in cases}
+        if key not in self._launches:
+            self._launches[key] = self._start(key[0], workers, arguments, controller)
+        finished, told = self._launches[key]
         whole = finished.stdout + finished.stderr
-        mine = told[case]
-        holds = {f"holds on worker {rank}" for rank in range(workers)}
-        assert set(mine) == holds, "\n".join(line for line in mine if line not in holds) or whole
-        assert len(mine) == workers, whole
-        assert finished.returncode == 0 or any(set(lines) != holds for lines in told.values()), whole
+        problems = [f"worker {rank}: {mine[case]}" for rank, mine in enumerate(told) if mine.get(case)]
+        if problems:
+            pytest.fail("\n".join(problems))
+        assert [rank for rank, mine in enumerate(told) if case not in mine] == [], (
+            f"workers did not get to it:\n{whole}"
+        )
+        if not any(any(mine.values()) or mine.keys() != cases.keys() for mine in told):
+            assert finished.returncode == 0, whole
 
-    def _start(
-        self, cases: str, workers: int, arguments: tuple[str | Path, ...], controller: str
-    ) -> subprocess.CompletedProcess[str]:
+    def _start(self, cases: str, workers: int, arguments: tuple[str | Path, ...], controller: str) -> Launch:
+        folder = self._folder / str(len(self._launches))
+        folder.mkdir()
         try:
-            return self._run(workers, *arguments, cases, check=False, controller=controller)
+            finished = runs_in(folder)(workers, *arguments, cases, check=False, controller=controller)
         except subprocess.TimeoutExpired as expired:
-            # Once is enough: all cases of the launch share it.
-            parts = [p.decode() if isinstance(p, bytes) else p or "" for p in (expired.stdout, expired.stderr)]
-            return subprocess.CompletedProcess(expired.cmd, 124, parts[0], f"{parts[1]}\n{expired}")
-
-    @staticmethod
-    def _told(case: str, output: str) -> list[str]:
-        begin = f"case {case} "
-        return [line.split(begin, 1)[1] for line in output.splitlines() if begin in line]
+            # Once is enough: all cases share it.
+            parts = [part.decode() if isinstance(part, bytes) else part for part in (expired.stdout, expired.stderr)]
+            finished = subprocess.CompletedProcess(expired.cmd, 124, parts[0] or "", f"{parts[1]}\n{expired}")
+        left = [folder / f"worker-{rank}.json" for rank in range(workers)]
+        return Launch(finished, [json.loads(path.read_text()) if path.exists() else {} for path in left])
 
 
 @pytest.fixture(scope="module")

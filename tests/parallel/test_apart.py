@@ -17,7 +17,7 @@ SGD = {"name": "SGD", "momentum": 0.9, "weight_decay": 0.01}
 ADAMW = {"name": "AdamW", "eps": 1e-3}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def with_mpi() -> None:
     """Skip where Horovod has no MPI; asked in a process of its own, which may then end as it likes."""
     code = "import horovod.torch as hvd; print(hvd.mpi_built())"
@@ -26,48 +26,50 @@ def with_mpi() -> None:
         pytest.skip("Horovod was built without MPI, or there is no mpirun")
 
 
-def updates_agree(horovodrun, script: Path, workers: int, controller: str = "gloo", **options: Any) -> None:
-    finished = horovodrun(workers, script, json.dumps(options), controller=controller)
-    assert finished.stdout.count("updates agree on worker") == workers
+def averaged(optimizer: dict[str, Any]) -> dict[str, Any]:
+    return {"sync": {"name": "local_sgd", "period": 1}, "optimizer": optimizer, "steps": 4, "equal": True}
+
+
+def local(optimizer: dict[str, Any], **knobs: Any) -> dict[str, Any]:
+    """Ragged shares, accumulation and each worker's own clipping included."""
+    return {"sync": {"name": "local_sgd", **knobs}, "optimizer": optimizer, "steps": 6, "clip": 0.5}
+
+
+def adasum(optimizer: dict[str, Any]) -> dict[str, Any]:
+    return {"sync": {"name": "adasum"}, "optimizer": optimizer, "steps": 4, "clip": 0.5}
+
+
+AVERAGED = {"sgd": averaged({"name": "SGD"}), "momentum": averaged(SGD)}
+LOCALLY = {
+    "local-momentum": local(SGD, period=3),
+    "local-adamw": local(ADAMW, period=3),
+    "post-local": local(SGD, period=2, warmup_steps=3),
+    "diloco": local(ADAMW, period=2, outer={}),
+    "outer": local(SGD, period=3, warmup_steps=1, outer={"lr": 0.5, "momentum": 0.6, "nesterov": False}),
+}
+ADASUMS = {2: {"sgd": adasum(SGD), "adamw": adasum(ADAMW)}, 4: {"four": adasum(SGD)}}
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-@pytest.mark.parametrize("optimizer", [{"name": "SGD"}, SGD], ids=["sgd", "momentum"])
+@pytest.mark.parametrize("case", AVERAGED)
 def test_averaging_each_update_of_sgd_is_what_one_worker_does(
-    horovodrun, workers_folder: Path, workers: int, optimizer: dict[str, Any]
+    launches, workers_folder: Path, workers: int, case: str
 ) -> None:
-    sync = {"name": "local_sgd", "period": 1}
-    script = workers_folder / "apart.py"
-    updates_agree(horovodrun, script, workers, sync=sync, optimizer=optimizer, steps=4, equal=True)
+    cases = AVERAGED if workers == 2 else AVERAGED | LOCALLY
+    launches.hold(case, cases, workers, workers_folder / "apart.py")
 
 
-@pytest.mark.parametrize(
-    ("knobs", "optimizer"),
-    [
-        ({"period": 3}, SGD),
-        ({"period": 3}, ADAMW),
-        ({"period": 2, "warmup_steps": 3}, SGD),
-        ({"period": 2, "outer": {}}, ADAMW),
-        ({"period": 3, "warmup_steps": 1, "outer": {"lr": 0.5, "momentum": 0.6, "nesterov": False}}, SGD),
-    ],
-    ids=["momentum", "adamw", "post-local", "diloco", "outer"],
-)
-def test_local_updates_equal_workers_simulated_in_one_process(
-    horovodrun, workers_folder: Path, knobs: dict[str, Any], optimizer: dict[str, Any]
-) -> None:
-    """Ragged shares, accumulation and each worker's own clipping included."""
-    sync = {"name": "local_sgd", **knobs}
-    updates_agree(horovodrun, workers_folder / "apart.py", 3, sync=sync, optimizer=optimizer, steps=6, clip=0.5)
+@pytest.mark.parametrize("case", LOCALLY)
+def test_local_updates_equal_workers_simulated_in_one_process(launches, workers_folder: Path, case: str) -> None:
+    launches.hold(case, AVERAGED | LOCALLY, 3, workers_folder / "apart.py")
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize(("workers", "optimizer"), [(2, SGD), (2, ADAMW), (4, SGD)], ids=["sgd", "adamw", "four"])
+@pytest.mark.parametrize(("workers", "case"), [(workers, case) for workers, cases in ADASUMS.items() for case in cases])
 def test_adasum_is_the_papers_formula_of_each_parameters_changes(
-    horovodrun, workers_folder: Path, with_mpi: None, workers: int, optimizer: dict[str, Any]
+    launches, workers_folder: Path, with_mpi: None, workers: int, case: str
 ) -> None:
-    script = workers_folder / "apart.py"
-    sync = {"name": "adasum"}
-    updates_agree(horovodrun, script, workers, "mpi", sync=sync, optimizer=optimizer, steps=4, clip=0.5)
+    launches.hold(case, ADASUMS[workers], workers, workers_folder / "apart.py", controller="mpi")
 
 
 @pytest.mark.parametrize(("workers", "problem"), [(3, "start 2 or 4"), (2, "start them with --mpi")])

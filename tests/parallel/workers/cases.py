@@ -1,7 +1,7 @@
 """Several cases in one launch: workers take seconds to start, and most cases only tenths of one.
 
-A script's argument is a JSON object of cases: what each is called, and its options. Each worker prints of each case
-that it holds, or what does not, in lines that name it; `Launches` of conftest.py starts the script and looks for them.
+A script's argument is a JSON object of cases: what each is called, and its options. Each worker keeps in a file of the
+working directory what became of each case; `Launches` of conftest.py starts the script and reads them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hvdtrain.world import World
@@ -36,15 +37,13 @@ class Case:
 
 def run(world: World, work: Callable[[Case, Any], None]) -> None:
     """Do `work` for each case in turn, and leave the world; where a case failed, so does this process."""
-    failed = False
+    told: dict[str, str] = {}
     for name, options in json.loads(sys.argv[1]).items():
         case = Case()
         work(case, options)
-        failed |= bool(case.problem)
-        told = [f"on worker {world.rank}: {line}" for line in case.problem.splitlines()]
-        for line in told or [f"holds on worker {world.rank}"]:
-            print(f"case {name} {line}", flush=True)
+        told[name] = case.problem
+        Path(f"worker-{world.rank}.json").write_text(json.dumps(told))
     # The first to fail ends all: none goes before all have said everything.
-    failed = any(world.gather(failed))
+    failed = any(world.gather(any(told.values())))
     world.close()
     sys.exit(failed)
