@@ -1,16 +1,15 @@
 """Compressed updates on workers with gradients of their own, against simulations of all workers in one process (numpy).
 
-Arguments: "powersgd" or "topk". The reference is the paper's algorithm in float64, in its own terms: Gram-Schmidt and
+A case is a strategy's name. The reference is the paper's algorithm in float64, in its own terms: Gram-Schmidt and
 a Q that is not orthogonalised, or a sort. What is handed to the engine is counted at the engine's door.
 """
 
 from __future__ import annotations
 
-import sys
-
 import horovod.torch as hvd
 import numpy as np
 import torch
+from cases import Case, run
 
 from hvdtrain import world as worlds
 from hvdtrain.registry import config_class
@@ -49,7 +48,7 @@ def make(config) -> tuple[list[torch.nn.Parameter], torch.optim.Optimizer]:
     return parameters, torch.optim.SGD(parameters, lr=1.0)
 
 
-def update(strategy, parameters, step: int) -> list[np.ndarray]:
+def update(case: Case, strategy, parameters, step: int) -> list[np.ndarray]:
     """Two backward passes of half the gradient each; return what the update's gradient is."""
     for _ in range(2):
         for index, p in enumerate(parameters):
@@ -58,7 +57,8 @@ def update(strategy, parameters, step: int) -> list[np.ndarray]:
     strategy.synchronize()
     found = [p.grad.detach().numpy().copy() for p in parameters]
     everyone = hvd.allgather(torch.cat([p.grad.flatten() for p in parameters]).unsqueeze(0), name="compare")
-    assert all(torch.equal(row, everyone[0]) for row in everyone), "workers have different gradients"
+    with case.check():
+        assert all(torch.equal(row, everyone[0]) for row in everyone), "workers have different gradients"
     strategy.step(None)
     strategy.zero_grad()
     return found
@@ -114,7 +114,7 @@ class SimulatedTopK:
         return total
 
 
-def follows_the_simulation(options: dict, formula: int) -> None:
+def follows_the_simulation(case: Case, options: dict, formula: int) -> None:
     """Also: what `bytes_per_step` says was handed over, and is what the formula says; nothing is lost."""
     global handed
     config = config_class("sync", options["name"])(**options)
@@ -132,52 +132,60 @@ def follows_the_simulation(options: dict, formula: int) -> None:
     elements, total = sum(p.numel() for p in parameters), 0
     for step in range(STEPS):
         shares = [[gradient(step, rank, index).astype(np.float64) for rank in range(world.size)] for index in range(4)]
-        found, before = update_counting(strategy, parameters, step)
-        assert before == (4 * elements if step < START else formula), (step, before, formula)
+        found, before = update_counting(case, strategy, parameters, step)
         total += before
-        for index in range(4):
-            plain = step < START or index not in BIG
-            expected = sum(shares[index]) if plain else simulated(index, shares[index])
-            np.testing.assert_allclose(found[index], expected, rtol=1e-5, atol=1e-5)
-        for index in BIG:
-            np.testing.assert_allclose(
-                strategy.residuals[index].numpy(), simulated.error[index][world.rank], rtol=1e-5, atol=1e-5
-            )
-    assert abs(strategy.bytes_per_step - total / STEPS) < 1e-6
-    assert any(float(strategy.residuals[index].abs().max()) > 0.1 for index in BIG), "there must be something left out"
+        with case.check():
+            assert before == (4 * elements if step < START else formula), (step, before, formula)
+            for index in range(4):
+                plain = step < START or index not in BIG
+                expected = sum(shares[index]) if plain else simulated(index, shares[index])
+                np.testing.assert_allclose(found[index], expected, rtol=1e-5, atol=1e-5)
+            for index in BIG:
+                kept, expected = strategy.residuals[index].numpy(), simulated.error[index][world.rank]
+                np.testing.assert_allclose(kept, expected, rtol=1e-5, atol=1e-5)
+    with case.check():
+        assert abs(strategy.bytes_per_step - total / STEPS) < 1e-6
+        assert any(float(strategy.residuals[i].abs().max()) > 0.1 for i in BIG), "there must be something left out"
 
 
-def update_counting(strategy, parameters, step: int) -> tuple[list[np.ndarray], int]:
+def update_counting(case: Case, strategy, parameters, step: int) -> tuple[list[np.ndarray], int]:
     global handed
     compare, handed = hvd.allgather, 0
-    found = update(strategy, parameters, step)
+    found = update(case, strategy, parameters, step)
     assert compare is hvd.allgather
     return found, handed
 
 
-def everything_is_exact(build) -> None:
+def everything_is_exact(case: Case, build) -> None:
     """With nothing left out the compressed path itself is an all-reduce, for gradients of low rank and of zeros too."""
     parameters, optimizer = make(None)
     strategy = build(optimizer, parameters)
     for step in range(STEPS):
-        found = update(strategy, parameters, step)
-        for index in range(4):
-            expected = sum(gradient(step, rank, index).astype(np.float64) for rank in range(world.size))
-            np.testing.assert_allclose(found[index], expected, rtol=1e-5, atol=1e-5)
+        found = update(case, strategy, parameters, step)
         # A worker may keep something, as its own columns need not lie where those of the sum do; all together, nothing.
-        assert float(hvd.allreduce(strategy.residual, op=hvd.Sum, name="kept").abs().max()) < 1e-5
+        kept = hvd.allreduce(strategy.residual, op=hvd.Sum, name="kept")
+        with case.check():
+            for index in range(4):
+                expected = sum(gradient(step, rank, index).astype(np.float64) for rank in range(world.size))
+                np.testing.assert_allclose(found[index], expected, rtol=1e-5, atol=1e-5)
+            assert float(kept.abs().max()) < 1e-5
 
 
-whole = 4 * (5 + 6)
-if sys.argv[1] == "powersgd":
-    follows_the_simulation(
-        {"name": "powersgd", "rank": 3, "start_step": START}, whole + 4 * 3 * ((64 + 48) + (40 + 64))
-    )
+WHOLE = 4 * (5 + 6)
+
+
+def powersgd(case: Case) -> None:
+    sent = 4 * 3 * ((64 + 48) + (40 + 64))
+    follows_the_simulation(case, {"name": "powersgd", "rank": 3, "start_step": START}, WHOLE + sent)
     full = [48, 0, 40, 2]
-    everything_is_exact(lambda optimizer, p: PowerSGD(optimizer, p, world, ranks=full))
-else:
+    everything_is_exact(case, lambda optimizer, p: PowerSGD(optimizer, p, world, ranks=full))
+
+
+def topk(case: Case) -> None:
     # 5 % of 64 x 48 = 3,072 and of 40 x 64 = 2,560 elements, rounded up: 154 and 128 entries of 8 bytes.
-    follows_the_simulation({"name": "topk", "density": 0.05, "start_step": START}, whole + 8 * (154 + 128))
-    everything_is_exact(lambda optimizer, p: TopK(optimizer, p, world, counts=[3072, 5, 2560, 0]))
-print(f"compressed as simulated on worker {world.rank}")
-world.close()
+    sent = 8 * (154 + 128)
+    follows_the_simulation(case, {"name": "topk", "density": 0.05, "start_step": START}, WHOLE + sent)
+    everything_is_exact(case, lambda optimizer, p: TopK(optimizer, p, world, counts=[3072, 5, 2560, 0]))
+
+
+run(world, lambda case, strategy: {"powersgd": powersgd, "topk": topk}[strategy](case))
