@@ -72,8 +72,11 @@ def main() -> None:
         time.sleep(60)
     signal.signal(signal.SIGTERM, signal.SIG_IGN if SCENARIO == "deaf" else ask)
     if SCENARIO == "refuse":
-        time.sleep(0.3 * RANK)
+        while RANK and not (FOLDER / f"refused-{RANK - 1}").exists():
+            time.sleep(0.01)
+        time.sleep(0.3 * RANK)  # Its line must not overtake that of the worker before.
         write_error(RecipeError("model.d_mode: unknown"), RANK)
+        (FOLDER / f"refused-{RANK}").touch()
         sys.exit(2)
     (FOLDER / f"ready-{RANK}").touch()
     while len(list(FOLDER.glob("ready-*"))) < SIZE:  # Real workers meet in Horovod's start.
