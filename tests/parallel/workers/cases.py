@@ -38,11 +38,14 @@ class Case:
 def run(world: World, work: Callable[[Case, Any], None]) -> None:
     """Do `work` for each case in turn, and leave the world; where a case failed, so does this process."""
     told: dict[str, str] = {}
+    kept = Path(f"worker-{world.rank}.json")
     for name, options in json.loads(sys.argv[1]).items():
         case = Case()
         work(case, options)
         told[name] = case.problem
-        Path(f"worker-{world.rank}.json").write_text(json.dumps(told))
+        # Whole at any time: where another worker breaks off, this one is killed.
+        kept.with_suffix(".new").write_text(json.dumps(told))
+        kept.with_suffix(".new").replace(kept)
     # The first to fail ends all: none goes before all have said everything.
     failed = any(world.gather(any(told.values())))
     world.close()
