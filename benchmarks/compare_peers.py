@@ -6,8 +6,10 @@
 It makes an environment of its own with pip (--environment) and measures there, whatever Python starts it. All sides
 take the same number of tokens a step, on workers of one thread each, with AdamW and clipping:
 
-    hvdtrain         hvdtrain launch RECIPE: sync.name allreduce with all knobs `auto`
-    ddp_identical    PyTorch DDP (Gloo) around the same module: same weights, batches, loss, fused AdamW, clipping
+    hvdtrain         hvdtrain launch RECIPE: sync.name allreduce with all knobs `auto`, MPI where Horovod has it
+    hvdtrain_gloo    the same with --gloo: the transport that DDP has on CPUs
+    ddp_identical    PyTorch DDP (Gloo) around the same module: same weights, batches, loss, fused AdamW, clipping, and
+                     the same setting of the C library's allocator
     ddp_bucket_view  the same with gradient_as_bucket_view=True (only where --sides names it)
     ddp_plain        as products: a plain DDP script with a plain GPT of the same sizes and PyTorch's defaults
     hf_trainer       as products: Hugging Face's Trainer with a GPT-2 of the same sizes
@@ -38,7 +40,8 @@ from peers import environment
 
 HERE = Path(__file__).resolve().parent
 OURS = "hvdtrain"
-SIDES = (OURS, "ddp_identical", "ddp_bucket_view", "ddp_plain", "hf_trainer", "lightning_ddp")
+GLOO = f"{OURS}_gloo"
+SIDES = (OURS, GLOO, "ddp_identical", "ddp_bucket_view", "ddp_plain", "hf_trainer", "lightning_ddp")
 EVERYDAY = tuple(side for side in SIDES if side != "ddp_bucket_view")
 LENGTHS = {"bench/gpt-7m": (60, 10), "bench/gpt-50m": (20, 4)}
 """Steps of a run and of a window. Of larger models fewer are enough: their steps vary less."""
@@ -87,7 +90,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--recipes", nargs="+", default=["bench/gpt-7m", "bench/gpt-50m"])
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
     parser.add_argument(
-        "--sides", nargs="+", choices=SIDES, help="all but ddp_bucket_view; of 50 M parameters the two first"
+        "--sides", nargs="+", choices=SIDES, help="all but ddp_bucket_view; of 50 M parameters the three first"
     )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--steps", type=int, help="of each run (60; of 50 M parameters 20)")
@@ -118,7 +121,7 @@ def length(recipe: str, asked: argparse.Namespace) -> tuple[int, int]:
 
 def sides_of(case: Case, asked: argparse.Namespace) -> list[str]:
     """Return the sides of a case, hvdtrain's first."""
-    chosen = asked.sides or (EVERYDAY if case.recipe == "bench/gpt-7m" else EVERYDAY[:2])
+    chosen = asked.sides or (EVERYDAY if case.recipe == "bench/gpt-7m" else EVERYDAY[:3])
     return [side for side in SIDES if side in chosen]
 
 
@@ -138,19 +141,23 @@ def measure(case: Case, sides: Sequence[str], folder: Path, asked: argparse.Name
     for side in sides:
         with tempfile.TemporaryDirectory(dir=folder) as out:
             one = replace(work, out=out)
-            found[side] = ours(case.recipe, overrides, one, asked) if side == OURS else peer(side, one)
+            if side in (OURS, GLOO):
+                controller = "gloo" if side == GLOO else asked.controller
+                found[side] = ours(case.recipe, overrides, one, controller)
+            else:
+                found[side] = peer(side, one)
     return found
 
 
-def ours(recipe: str, overrides: Sequence[str], work: Any, asked: argparse.Namespace) -> Measured:
-    """Run `hvdtrain launch`."""
+def ours(recipe: str, overrides: Sequence[str], work: Any, controller: str | None) -> Measured:
+    """Run `hvdtrain launch`, with what horovodrun chooses where no controller is named."""
     from peers.watching import run
 
     metrics = Path(work.out) / "run" / "metrics.jsonl"
     changes = [f"output_dir={metrics.parent}", f"train.max_steps={work.steps}", f"train.log_interval={work.window}",
                "train.eval_interval=0", "train.save_interval=0"]  # fmt: skip
-    controller = [f"--{asked.controller}"] if asked.controller else []
-    launch = ["launch", "-np", str(work.workers), *controller, "--plain", "--resume", "never", recipe]
+    flags = [f"--{controller}"] if controller else []
+    launch = ["launch", "-np", str(work.workers), *flags, "--plain", "--resume", "never", recipe]
 
     def steps() -> list[dict[str, Any]]:
         records = map(json.loads, metrics.read_text().splitlines()) if metrics.exists() else ()

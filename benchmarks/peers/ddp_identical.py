@@ -1,6 +1,7 @@
 """Plain DistributedDataParallel around hvdtrain's own module: the same weights, batches, loss, optimizer and clipping.
 
-Run by torchrun with: WORK.json [--bucket-view]. What differs from hvdtrain is the loop, and who sums the gradients.
+Run by torchrun with: WORK.json [--bucket-view]. The C library's allocator is set as hvdtrain sets it, too: what differs
+is the loop, and who sums the gradients.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from hvdtrain.data.encoders import CorpusEncoder
 from hvdtrain.models._spec import DataSpec
 from hvdtrain.tasks._task import Task
 from hvdtrain.tasks._task import build as build_task
+from hvdtrain.train.allocator import reuse_freed_memory
 
 
 def main() -> None:
@@ -29,6 +31,7 @@ def main() -> None:
     name = work.model["name"]
     config = registry.config_class("models", name)(**work.model)
     model = registry.find("models", name).build(config, DataSpec(work.vocab_size, work.seq_len))
+    reuse_freed_memory()
     losses = train(work, model, DistributedDataParallel(model, gradient_as_bucket_view=bucket_view))
     dist.all_reduce(losses)
     if dist.get_rank() == 0:
