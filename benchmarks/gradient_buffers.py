@@ -7,10 +7,12 @@ of steps of every side, in alternating order, for each of the engine's cycle tim
 
     floor      no synchronisation
     wait       an all-reduce of four numbers after backward: what waiting for the other worker costs
+    ddp        PyTorch DDP, on Gloo whatever Horovod's controller is
     horovod    hvd.DistributedOptimizer on the model's parameters: fused by the engine as they come
     bucket-N   sync.name: allreduce of this project, buckets of N MB
 
-The result is the median step of each side and its ratio to the floor's.
+The result is the median step of each side and its ratio to the floor's. The engine runs in all of them, idle where a
+side does not use it.
 """
 
 from __future__ import annotations
@@ -21,86 +23,106 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-SIDES = ("floor", "wait", "horovod", "bucket-8", "bucket-16", "bucket-32")
+SIDES = ("floor", "wait", "ddp", "horovod", "bucket-8", "bucket-16", "bucket-32")
 VOCABULARY, LENGTH, MICRO = 8192, 128, 8
 
 
-def make_side(side: str, world) -> Callable[[], None]:
-    """Return what runs one step of a side."""
-    import horovod.torch as hvd
-    import torch
-    import torch.nn.functional as F
+class Side:
+    """A model and its optimizer, updated in one of the ways."""
 
-    from hvdtrain.models._spec import DataSpec
-    from hvdtrain.recipe import load
-    from hvdtrain.registry import config_class, find
-    from hvdtrain.sync import wrap
+    def __init__(self, side: str, world, meeting: str) -> None:
+        import torch
+        from torch.nn.parallel import DistributedDataParallel
 
-    torch.manual_seed(0)
-    recipe = load("bench/gpt-7m").recipe
-    model = find("models", "gpt").build(recipe.model, DataSpec(VOCABULARY, LENGTH))
-    tokens = torch.randint(VOCABULARY, (MICRO, LENGTH + 1))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    named = list(model.named_parameters())
-    strategy, updated = None, [p for _, p in named]
-    if side == "horovod":
-        optimizer = hvd.DistributedOptimizer(
-            optimizer, named_parameters=[(f"horovod.{name}", p) for name, p in named], op=hvd.Sum
-        )
-    elif side.startswith("bucket"):
-        os.environ["HOROVOD_FUSION_THRESHOLD"] = str(int(side.split("-")[1]) * 2**20)
-        labelled = [(f"{side}.{name}", p) for name, p in named]
+        from hvdtrain.models._spec import DataSpec
+        from hvdtrain.recipe import load
+        from hvdtrain.registry import find
+
+        torch.manual_seed(0)
+        self.side, self.world, self.strategy = side, world, None
+        self.model = find("models", "gpt").build(load("bench/gpt-7m").recipe.model, DataSpec(VOCABULARY, LENGTH))
+        self.tokens = torch.randint(VOCABULARY, (MICRO, LENGTH + 1))
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
+        self.updated = list(self.model.parameters())
+        if side == "ddp":
+            at = {"rank": world.rank, "world_size": world.size}
+            torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", **at)
+            self.model = DistributedDataParallel(self.model)
+        elif side == "horovod":
+            self.wrap_by_horovod()
+        elif side.startswith("bucket"):
+            self.wrap_in_buckets(int(side.split("-")[1]))
+
+    def named(self):
+        return [(f"{self.side}.{name}", p) for name, p in self.model.named_parameters()]
+
+    def wrap_by_horovod(self) -> None:
+        import horovod.torch as hvd
+
+        self.optimizer = hvd.DistributedOptimizer(self.optimizer, named_parameters=self.named(), op=hvd.Sum)
+
+    def wrap_in_buckets(self, megabytes: int) -> None:
+        from hvdtrain.registry import config_class
+        from hvdtrain.sync import wrap
+
+        os.environ["HOROVOD_FUSION_THRESHOLD"] = str(megabytes * 2**20)
         config = config_class("sync", "allreduce")(name="allreduce")
-        strategy = wrap(config, optimizer, named_parameters=labelled, backward_passes_per_step=1, world=world)
-        updated = strategy.parameters
+        options = {"named_parameters": self.named(), "backward_passes_per_step": 1, "world": self.world}
+        self.strategy = wrap(config, self.optimizer, **options)
+        self.updated = self.strategy.parameters
 
-    def synchronize() -> None:
-        if strategy is not None:
-            strategy.synchronize()
-        elif side == "horovod":
-            for handle, _ in list(optimizer._handles.values()):
-                while not hvd.poll(handle):
-                    time.sleep(2e-4)
-            optimizer.synchronize()
-        elif side == "wait":
-            world.start_sum(torch.zeros(4), "wait").wait()
+    def synchronize(self) -> None:
+        """Wait for the gradients' sums, in the way that leaves the core to the engine."""
+        import torch
 
-    def step() -> None:
-        logits = model(tokens[:, :-1])
-        F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()).backward()
-        synchronize()
-        norm = torch.nn.utils.get_total_norm([p.grad for p in updated])
-        torch.nn.utils.clip_grads_with_norm_(updated, 1.0, norm)
-        if strategy is not None:
-            strategy.step(None)
-            strategy.zero_grad()
-        elif side == "horovod":
-            with optimizer.skip_synchronize():
-                optimizer.step()
-            optimizer.zero_grad()
-        else:
-            optimizer.step()
-            optimizer.zero_grad()
+        from hvdtrain.world import rest_until_done
 
-    return step
+        if self.strategy is not None:
+            self.strategy.synchronize()
+        elif self.side == "horovod":
+            rest_until_done([handle for handle, _ in self.optimizer._handles.values()])
+            self.optimizer.synchronize()
+        elif self.side == "wait":
+            self.world.start_sum(torch.zeros(4), "wait").wait()
+
+    def step(self) -> None:
+        """Take one update: forward, backward, synchronisation, clipping, optimizer."""
+        import torch
+        import torch.nn.functional as F
+
+        logits = self.model(self.tokens[:, :-1])
+        F.cross_entropy(logits.flatten(0, 1), self.tokens[:, 1:].flatten()).backward()
+        self.synchronize()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.updated])
+        torch.nn.utils.clip_grads_with_norm_(self.updated, 1.0, norm)
+        if self.strategy is not None:
+            self.strategy.step(None)
+            self.strategy.zero_grad()
+            return
+        with self.optimizer.skip_synchronize() if self.side == "horovod" else nullcontext():
+            self.optimizer.step()
+        self.optimizer.zero_grad()
 
 
-def work(rounds: int, steps: int) -> None:
+def work(rounds: int, steps: int, meeting: str) -> None:
     """Run all sides on this worker; the first one prints the seconds of their steps."""
     import torch
 
     from hvdtrain import world as worlds
+    from hvdtrain.train.allocator import reuse_freed_memory
 
     torch.set_num_threads(1)
     world = worlds.start({"HOROVOD_FUSION_THRESHOLD": str(32 * 2**20), "OMPI_MCA_mpi_yield_when_idle": "1"})
-    sides = {side: make_side(side, world) for side in SIDES}
+    reuse_freed_memory()
+    sides = {side: Side(side, world, meeting) for side in SIDES}
     seconds: dict[str, list[float]] = {side: [] for side in SIDES}
     for number in range(rounds + 1):
         for side in SIDES if number % 2 else SIDES[::-1]:
@@ -108,7 +130,7 @@ def work(rounds: int, steps: int) -> None:
             took = []
             for _ in range(steps):
                 start = time.perf_counter()
-                sides[side]()
+                sides[side].step()
                 took.append(time.perf_counter() - start)
             if number:  # the first round warms up
                 seconds[side] += took
@@ -122,9 +144,11 @@ def launch(cycle: float, options: argparse.Namespace) -> dict[str, dict[str, flo
     horovodrun = Path(sys.executable).parent / "horovodrun"
     command = [str(horovodrun), "-np", "2", f"--{options.controller}", sys.executable, __file__, "--worker"]
     command += ["--rounds", str(options.rounds), "--steps", str(options.steps)]
-    done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [*command, "--meeting", f"{folder}/meeting"],
+            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
     found = re.search(r'\{"seconds".*\}', done.stdout)
     if done.returncode or found is None:
         sys.exit(done.stdout + done.stderr)
@@ -140,9 +164,10 @@ def main() -> None:
     parser.add_argument("--controller", choices=["gloo", "mpi"], default="gloo")
     parser.add_argument("--write", action="store_true", help="write the result to benchmarks/results/")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--meeting", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work(options.rounds, options.steps)
+        work(options.rounds, options.steps, options.meeting)
         return
     from hvdtrain.report.environment import processor
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -17,6 +18,9 @@ from hvdtrain.errors import LostWorkerError, SetupError, UserError
 from hvdtrain.launched import launched_size
 
 T = TypeVar("T")
+
+_NAP = 2e-4
+"""Seconds: a thousandth of a step that is worth distributing on CPUs."""
 
 HOROVOD_MISSING = (
     "this run has {size} workers, which needs Horovod, and Horovod is not installed in this Python; "
@@ -140,6 +144,7 @@ class Horovod:
             self._hvd, self._handle = hvd, handle
 
         def wait(self) -> torch.Tensor:
+            rest_until_done([self._handle])
             result: torch.Tensor = guard(lambda: self._hvd.synchronize(self._handle))
             return result
 
@@ -246,6 +251,20 @@ def broadcast_tensors(world: World, tensors: Mapping[str, torch.Tensor] | None) 
     }
     world.broadcast_(received)
     return received
+
+
+def rest_until_done(handles: Iterable[int]) -> None:
+    """Sleep until collectives of Horovod are done, and leave it to Horovod where there are GPUs.
+
+    Its own wait asks without a pause, on a core that its engine, or another worker, could use.
+    """
+    import horovod.torch as hvd
+
+    if torch.cuda.is_available():
+        return
+    for handle in handles:
+        while not hvd.poll(handle):
+            time.sleep(_NAP)
 
 
 def guard(collective: Callable[[], T]) -> T:

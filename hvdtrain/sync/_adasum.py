@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
 
 from hvdtrain.sync._apart import Apart
 from hvdtrain.sync._strategy import NamedParameters, apply
-from hvdtrain.world import World, guard
-
-_NAP = 2e-4
-"""Seconds between two looks whether an update is there: the engine's threads need the core meanwhile."""
+from hvdtrain.world import World, guard, rest_until_done
 
 
 class AdaSum(Apart):
@@ -44,7 +39,5 @@ class AdaSum(Apart):
             hvd.allreduce_async_(change, name=name, op=hvd.Adasum)
             for change, name in zip(self._values, self._names, strict=True)
         ]
-        for handle in handles:
-            while not hvd.poll(handle):
-                time.sleep(_NAP)
+        rest_until_done(handles)
         guard(lambda: [hvd.synchronize(handle) for handle in handles])

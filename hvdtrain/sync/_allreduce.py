@@ -16,13 +16,10 @@ import torch
 
 from hvdtrain.sync._flat import FlatBuffers, load_pieces, piece_state
 from hvdtrain.sync._strategy import Replicated, apply
-from hvdtrain.world import guard
+from hvdtrain.world import guard, rest_until_done
 
 if TYPE_CHECKING:
     from hvdtrain.sync.allreduce import Config
-
-_NAP = 2e-4
-"""Seconds: a thousandth of a step that is worth distributing on CPUs."""
 
 
 class AllReduce(Replicated):
@@ -113,8 +110,7 @@ class AllReduce(Replicated):
         for p in self.parameters:
             if p not in self.optimizer._handles:
                 self.optimizer._handles[p] = self.optimizer._allreduce_grad_async(p)
-        if self.parameters[0].device.type == "cpu":
-            self._sleep_until_reduced()
+        rest_until_done([handle for handle, _ in self.optimizer._handles.values()])
         guard(self.optimizer.synchronize)
         if self._wire != self.buffers.values.dtype:
             self._take_back()
@@ -125,12 +121,6 @@ class AllReduce(Replicated):
             assert p.grad is not None
             self.buffers.gradients[low:high].copy_(p.grad)
             self._give_gradients([bucket])
-
-    def _sleep_until_reduced(self) -> None:
-        """Horovod waits by asking without a pause, on a core that its own engine, or another worker, could use."""
-        for handle, _ in list(self.optimizer._handles.values()):
-            while not self._hvd.poll(handle):
-                time.sleep(_NAP)
 
     def step(self, scaler: torch.amp.GradScaler | None) -> None:
         with self.optimizer.skip_synchronize():

@@ -14,7 +14,6 @@ Shapes: L elements of all parameters together, one behind the other in the order
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,12 +23,9 @@ from torch import Tensor
 
 from hvdtrain.errors import SetupError
 from hvdtrain.sync._strategy import Replicated
-from hvdtrain.world import World, guard
+from hvdtrain.world import World, guard, rest_until_done
 
 _RESIDUAL, _UPDATES = "error_feedback", "compression_updates"
-
-_NAP = 2e-4
-"""Seconds between two looks at a collective: Horovod's own wait keeps a core busy that its engine could use."""
 
 
 class Compressed(Replicated, ABC):
@@ -121,8 +117,7 @@ class Compressed(Replicated, ABC):
         """Return what a collective made."""
         import horovod.torch as hvd
 
-        while self.residual.device.type == "cpu" and not hvd.poll(handle):
-            time.sleep(_NAP)
+        rest_until_done([handle])
         result: Tensor = guard(lambda: hvd.synchronize(handle))
         return result
 

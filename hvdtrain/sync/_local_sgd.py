@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,9 +16,6 @@ from hvdtrain.world import World
 
 if TYPE_CHECKING:
     from hvdtrain.sync.local_sgd import Config, Outer
-
-_NAP = 2e-4
-"""Seconds between two looks whether an average is there: the engine's threads need the core meanwhile."""
 
 
 class LocalSGD(Apart):
@@ -58,10 +54,8 @@ class LocalSGD(Apart):
         self._since = 0
 
     def _average(self) -> None:
-        pending = self.world.start_sum(self._flat, self._average_name)
-        while not pending.done():
-            time.sleep(_NAP)
-        self._flat.copy_(pending.wait().div_(self.world.size))
+        summed = self.world.start_sum(self._flat, self._average_name).wait()
+        self._flat.copy_(summed.div_(self.world.size))
 
     @contextmanager
     def agreed(self) -> Iterator[None]:

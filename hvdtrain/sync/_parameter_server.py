@@ -6,7 +6,6 @@ send, to servers only; in a pull only servers send.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,15 +14,13 @@ import torch
 from torch import Tensor
 
 from hvdtrain.sync._shards import Sharded
-from hvdtrain.world import World, guard
+from hvdtrain.world import World, guard, rest_until_done
 
 _CHUNK = 1 << 22
 """Elements of each server's shard that travel at once: 16 MiB of float32 a worker, so that a message takes much longer
 than the engine's cycle does on any but the fastest links."""
 _IN_FLIGHT = 2
 """Chunks under way: while the engine moves one, this thread sums, or copies, the one before."""
-_NAP = 2e-4
-"""Seconds between two looks at whether a chunk is there, on a CPU: Horovod's own wait polls without a pause."""
 
 
 class ParameterServer(Sharded):
@@ -107,9 +104,7 @@ class ParameterServer(Sharded):
     def _arrived(self, begin: int, handle: int) -> tuple[int, Tensor]:
         import horovod.torch as hvd
 
-        if self.flat.device.type == "cpu":
-            while not hvd.poll(handle):
-                time.sleep(_NAP)
+        rest_until_done([handle])
         received: Tensor = guard(lambda: hvd.synchronize(handle))[0]
         return begin, received
 

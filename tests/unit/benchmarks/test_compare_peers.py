@@ -46,7 +46,7 @@ def test_larger_models_are_compared_on_the_same_module_and_rounds_alternate() ->
     asked = peers.parse([])
     assert asked.install
     small = peers.sides_of(peers.Case("bench/gpt-7m", "fp32"), asked)
-    assert small == ["hvdtrain", "ddp_identical", "ddp_plain", "hf_trainer", "lightning_ddp"]
+    assert small == ["hvdtrain", "hvdtrain_gloo", "ddp_identical", "ddp_plain", "hf_trainer", "lightning_ddp"]
     assert peers.sides_of(peers.Case("bench/gpt-50m", "bf16"), asked) == ["hvdtrain", "hvdtrain_gloo", "ddp_identical"]
     assert (peers.order(small, 0), peers.order(small, 1)) == (small, small[::-1])
     assert peers.length("bench/gpt-50m", asked) == (20, 4)
