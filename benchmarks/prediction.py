@@ -23,7 +23,8 @@ from statistics import median
 
 from hvdtrain.launch.hosts import parse_hosts
 from hvdtrain.launched import usable_cores
-from hvdtrain.metrics.records import TrialRecord, from_dict, to_dict
+from hvdtrain.metrics.lines import from_dict, to_dict
+from hvdtrain.metrics.records import TrialRecord
 from hvdtrain.report.environment import processor
 from hvdtrain.scaling.prediction.calibration import calibrate
 from hvdtrain.scaling.prediction.links import UNLIMITED, Cluster

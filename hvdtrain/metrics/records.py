@@ -1,16 +1,13 @@
 """What the training loop yields, what `metrics.jsonl` holds, and what `launch` reads from rank 0: the same records.
 
-Each record is one JSON object whose `event` names its type; `loads(dumps(record)) == record`.
+Each record is one JSON object whose `event` names its type; `metrics/lines.py` reads and writes them.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 PHASES = ("data", "forward", "backward", "communication", "imbalance", "optimizer", "other")
 """The parts of a step, in order. `communication` is the exposed part: waiting in synchronize, less the imbalance."""
@@ -244,62 +241,3 @@ TYPES: dict[str, type[Record]] = {
         TrialRecord,
     )
 }
-
-
-def to_dict(record: Record) -> dict[str, Any]:
-    """Return the record as JSON-ready values, `event` first. Non-finite numbers become the strings "nan", "inf",
-    "-inf".
-    """
-    values: dict[str, Any] = _plain(dataclasses.asdict(record))
-    return {"event": record.event} | values
-
-
-def from_dict(values: Mapping[str, Any]) -> Record:
-    """Return the record that `to_dict` made these values from; keys of a newer version are ignored.
-
-    Raises:
-        ValueError: the values are not a record.
-    """
-    kind = TYPES.get(str(values.get("event")))
-    if kind is None:
-        raise ValueError(f"not a record: event is {values.get('event')!r}")
-    types = {f.name: f.type for f in dataclasses.fields(kind)}
-    known = {key: value for key, value in values.items() if key in types}
-    try:
-        return kind(**{key: value if types[key] == "str" else _restore(value) for key, value in known.items()})
-    except TypeError as error:
-        raise ValueError(f"not a {kind.event} record: {error}") from error
-
-
-def dumps(record: Record) -> str:
-    """Return the record as one line of JSON."""
-    return json.dumps(to_dict(record), allow_nan=False, ensure_ascii=False)
-
-
-def loads(line: str) -> Record:
-    """Return the record in a line that `dumps` wrote; ValueError where it is none."""
-    values = json.loads(line)
-    if not isinstance(values, dict):
-        raise ValueError("not a record: no JSON object")
-    return from_dict(values)
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN or infinity; a reader in any language copes with strings."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _restore(value: Any) -> Any:
-    if value in ("nan", "inf", "-inf"):
-        return float(value)
-    if isinstance(value, Mapping):
-        return {key: _restore(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return tuple(_restore(item) for item in value)
-    return value

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from hvdtrain.metrics.records import Record, from_dict, to_dict
+from hvdtrain.metrics.lines import from_dict, to_dict
+from hvdtrain.metrics.records import Record
 
 VARIABLE = "HVDTRAIN_EVENTS"
 _RECORD, _ERROR = "@hvdtrain ", "@hvdtrain-error "

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hvdtrain.errors import RunError, SetupError
-from hvdtrain.metrics.records import EndRecord, Record, SampleRecord, StartRecord, dumps, loads
+from hvdtrain.metrics.lines import dumps, loads
+from hvdtrain.metrics.records import EndRecord, Record, SampleRecord, StartRecord
 from hvdtrain.report.history import History
 from hvdtrain.report.run_report import write_drawn, write_reports, write_texts
 from hvdtrain.report.writing import to_json, write_whole

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hvdtrain.metrics.records import EndRecord, to_dict
+from hvdtrain.metrics.lines import to_dict
+from hvdtrain.metrics.records import EndRecord
 from hvdtrain.report import format as fmt
 from hvdtrain.report.document import Picture
 from hvdtrain.report.history import History

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hvdtrain.errors import RunError, SetupError
-from hvdtrain.metrics.records import TrialRecord, from_dict, to_dict
+from hvdtrain.metrics.lines import from_dict, to_dict
+from hvdtrain.metrics.records import TrialRecord
 from hvdtrain.report.writing import write_whole
 
 TRIALS, SETTINGS = "trials.jsonl", "sweep.json"

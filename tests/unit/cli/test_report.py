@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from hvdtrain.cli.report import report
 from hvdtrain.errors import UserError
-from hvdtrain.metrics.records import PHASES, EvalRecord, Record, StartRecord, StepRecord, dumps
+from hvdtrain.metrics.lines import dumps
+from hvdtrain.metrics.records import PHASES, EvalRecord, Record, StartRecord, StepRecord
 from hvdtrain.metrics.study import Interval, SizeResult, Study
 
 app = typer.Typer()

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from hvdtrain.metrics import records
+from hvdtrain.metrics import lines, records
 from hvdtrain.metrics.records import EndRecord, EvalRecord, SampleRecord, StepRecord
 
 STEP = StepRecord(
@@ -33,24 +33,24 @@ STEP = StepRecord(
     ids=lambda record: record.event,
 )
 def test_a_record_survives_its_line(record: records.Record) -> None:
-    assert records.loads(records.dumps(record)) == record
+    assert lines.loads(lines.dumps(record)) == record
 
 
 def test_not_a_number_is_written_as_a_string_that_every_json_reader_takes() -> None:
-    line = records.dumps(StepRecord(**{**STEP.__dict__, "loss": math.nan}))
+    line = lines.dumps(StepRecord(**{**STEP.__dict__, "loss": math.nan}))
     assert json.loads(line)["loss"] == "nan"
-    assert math.isnan(records.loads(line).loss)
+    assert math.isnan(lines.loads(line).loss)
 
 
 def test_the_event_names_the_type_and_comes_first() -> None:
-    assert records.dumps(STEP).startswith('{"event": "step"')
+    assert lines.dumps(STEP).startswith('{"event": "step"')
 
 
 def test_keys_of_a_newer_version_are_ignored() -> None:
-    assert records.from_dict(records.to_dict(STEP) | {"new": 1}) == STEP
+    assert lines.from_dict(lines.to_dict(STEP) | {"new": 1}) == STEP
 
 
 @pytest.mark.parametrize("line", ["{}", "[]", "3", '{"event": "unknown"}', '{"event": "step"}', "{"])
 def test_what_is_no_record_is_a_value_error(line: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        records.loads(line)
+        lines.loads(line)

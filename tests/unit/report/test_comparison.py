@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from hvdtrain.errors import UserError
-from hvdtrain.metrics.records import EndRecord, EvalRecord, Record, StartRecord, StepRecord, dumps
+from hvdtrain.metrics.lines import dumps
+from hvdtrain.metrics.records import EndRecord, EvalRecord, Record, StartRecord, StepRecord
 from hvdtrain.report.comparison import (
     comparison_console,
     comparison_document,

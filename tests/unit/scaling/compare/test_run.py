@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from hvdtrain.errors import RunError, UserError
-from hvdtrain.metrics.records import dumps, loads
+from hvdtrain.metrics.lines import dumps, loads
 from hvdtrain.metrics.strategies import StrategyRecord
 from hvdtrain.scaling.compare import run as module
 from hvdtrain.scaling.compare.plan import Choice
