@@ -3,16 +3,17 @@
     python benchmarks/gradient_buffers.py [--cycles 5 10 20] [--rounds 5] [--steps 8] [--controller gloo] [--write]
 
 Two workers of one thread train the GPT of recipes/bench/gpt-7m.yaml on random tokens in fp32. Each round runs a block
-of steps of every side, in alternating order, for each of the engine's cycle times in a launch of its own:
+of steps of every side, in alternating order, for each of the engine's cycle times in launches of their own:
 
     floor      no synchronisation
     wait       an all-reduce of four numbers after backward: what waiting for the other worker costs
     ddp        PyTorch DDP, on Gloo whatever Horovod's controller is
-    horovod    hvd.DistributedOptimizer on the model's parameters: fused by the engine as they come
+    horovod    hvd.DistributedOptimizer on the model's parameters: fused by the engine as they come; in a launch with
+               a floor of its own, because in the other one the engine does not fuse
     bucket-N   sync.name: allreduce of this project, buckets of N MB
 
-The result is the median step of each side and its ratio to the floor's. The engine runs in all of them, idle where a
-side does not use it.
+The result is the median step of each side, and the median and range over rounds of its ratio to the floor's. The engine
+runs in all of them, idle where a side does not use it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-SIDES = ("floor", "wait", "ddp", "horovod", "bucket-8", "bucket-16", "bucket-32")
+BUCKETS = ("floor", "wait", "ddp", "bucket-8", "bucket-16", "bucket-32")
+FUSED = ("floor", "horovod")
+"""The engine's fusion is on or off for a whole launch: buckets are not to be fused once more."""
 VOCABULARY, LENGTH, MICRO = 8192, 128, 8
 
 
@@ -112,7 +115,7 @@ class Side:
         self.optimizer.zero_grad()
 
 
-def work(rounds: int, steps: int, meeting: str) -> None:
+def work(names: list[str], rounds: int, steps: int, meeting: str) -> None:
     """Run all sides on this worker; the first one prints the seconds of their steps."""
     import torch
 
@@ -120,12 +123,13 @@ def work(rounds: int, steps: int, meeting: str) -> None:
     from hvdtrain.train.allocator import reuse_freed_memory
 
     torch.set_num_threads(1)
-    world = worlds.start({"HOROVOD_FUSION_THRESHOLD": str(32 * 2**20), "OMPI_MCA_mpi_yield_when_idle": "1"})
+    knobs = {"HOROVOD_FUSION_THRESHOLD": str(32 * 2**20), "OMPI_MCA_mpi_yield_when_idle": "1"}
+    world = worlds.start(knobs, fuses="horovod" in names)
     reuse_freed_memory()
-    sides = {side: Side(side, world, meeting) for side in SIDES}
-    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+    sides = {side: Side(side, world, meeting) for side in names}
+    seconds: dict[str, list[float]] = {side: [] for side in names}
     for number in range(rounds + 1):
-        for side in SIDES if number % 2 else SIDES[::-1]:
+        for side in names if number % 2 else names[::-1]:
             world.gather(None)
             took = []
             for _ in range(steps):
@@ -133,16 +137,17 @@ def work(rounds: int, steps: int, meeting: str) -> None:
                 sides[side].step()
                 took.append(time.perf_counter() - start)
             if number:  # the first round warms up
-                seconds[side] += took
+                seconds[side].append(median(took))
     if world.rank == 0:
         print(json.dumps({"seconds": seconds}), flush=True)
     world.close()
 
 
-def launch(cycle: float, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+def launch(names: tuple[str, ...], cycle: float, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Return each side's median step in seconds, and what it takes over the floor's in the same round."""
     environment = os.environ | {"HOROVOD_CYCLE_TIME": f"{cycle:g}", "OMP_NUM_THREADS": "1"}
     horovodrun = Path(sys.executable).parent / "horovodrun"
-    command = [str(horovodrun), "-np", "2", f"--{options.controller}", sys.executable, __file__, "--worker"]
+    command = [str(horovodrun), "-np", "2", f"--{options.controller}", sys.executable, __file__, "--worker", *names]
     command += ["--rounds", str(options.rounds), "--steps", str(options.steps)]
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
@@ -152,8 +157,12 @@ def launch(cycle: float, options: argparse.Namespace) -> dict[str, dict[str, flo
     found = re.search(r'\{"seconds".*\}', done.stdout)
     if done.returncode or found is None:
         sys.exit(done.stdout + done.stderr)
-    middle = {side: median(took) for side, took in json.loads(found[0])["seconds"].items()}
-    return {side: {"median": took, "over_floor": took / middle["floor"]} for side, took in middle.items()}
+    seconds: dict[str, list[float]] = json.loads(found[0])["seconds"]
+    ratios = {side: [a / b for a, b in zip(took, seconds["floor"], strict=True)] for side, took in seconds.items()}
+    return {
+        side: {"median": median(took), "over_floor": median(each), "range": [min(each), max(each)]}
+        for (side, took), each in zip(seconds.items(), ratios.values(), strict=True)
+    }
 
 
 def main() -> None:
@@ -163,17 +172,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="steps of a block")
     parser.add_argument("--controller", choices=["gloo", "mpi"], default="gloo")
     parser.add_argument("--write", action="store_true", help="write the result to benchmarks/results/")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--meeting", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work(options.rounds, options.steps, options.meeting)
+        work(options.worker, options.rounds, options.steps, options.meeting)
         return
     from hvdtrain.report.environment import processor
 
     cycles = {}
     for cycle in options.cycles:
-        cycles[f"{cycle:g}"] = sides = launch(cycle, options)
+        sides = launch(BUCKETS, cycle, options) | {"horovod": launch(FUSED, cycle, options)["horovod"]}
+        cycles[f"{cycle:g}"] = sides
         line = ", ".join(
             f"{side} {found['median'] * 1e3:.0f} ({found['over_floor']:.3f})" for side, found in sides.items()
         )

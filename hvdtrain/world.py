@@ -274,4 +274,8 @@ def guard(collective: Callable[[], T]) -> T:
     try:
         return collective()
     except HorovodInternalError as error:
-        raise LostWorkerError("lost contact with another worker, which ended or can't be reached") from error
+        # Horovod says so too where workers ask for tensors that do not go together.
+        said = (str(error).splitlines() or [""])[0][:300]
+        raise LostWorkerError(
+            f"lost contact with another worker, which ended or can't be reached{said and f' (Horovod: {said})'}"
+        ) from error

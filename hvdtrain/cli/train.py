@@ -39,12 +39,10 @@ def train(
 
 
 def _join_and_run(loaded: LoadedRecipe, resume: str, plain: bool, interrupt: Interrupt) -> None:
-    from hvdtrain import world as worlds
     from hvdtrain.errors import UserError
-    from hvdtrain.train.engine import engine_environment, engine_fuses
+    from hvdtrain.train.engine import join
 
-    engine = engine_environment(loaded)
-    world = worlds.start({variable: knob.value for variable, knob in engine.items()}, fuses=engine_fuses(loaded.recipe))
+    world, engine = join(loaded)
     try:
         knobs = {name: str(knob) for name, knob in engine.items() if name.startswith("HOROVOD_") and world.size > 1}
         _run(loaded.recipe, world, knobs, resume, plain, interrupt)

@@ -178,7 +178,11 @@ def _communication(end: EndRecord | None, start: StartRecord | None) -> list[Fac
         facts += _server_link(end)
     elif end.allreduce_bytes:
         facts.append(
-            Fact("all-reduce", f"{fmt.size(end.allreduce_bytes)} a step", "gradient bytes a worker hands over")
+            Fact(
+                "handed over",
+                f"{fmt.size(end.allreduce_bytes)} a step",
+                "to the engine, by each worker",
+            )
         )
     if end.allreduce_seconds:
         facts.append(

@@ -148,6 +148,7 @@ class AllReduce(Replicated):
             handles = [
                 self._hvd.allreduce_async_(t, name=f"probe.{i}", op=self._hvd.Sum) for i, t in enumerate(tensors)
             ]
+            rest_until_done(handles)
             for handle in handles:
                 guard(partial(self._hvd.synchronize, handle))
             if repeat:

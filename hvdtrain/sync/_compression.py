@@ -32,6 +32,7 @@ class Compressed(Replicated, ABC):
     """Base of those strategies: the residual, and updates that send everything before the first that does not."""
 
     parameters: Sequence[torch.nn.Parameter]
+    feeds_back = True
 
     def __init__(
         self, optimizer: Any, parameters: Sequence[torch.nn.Parameter], world: World, *, name: str, start_step: int
@@ -44,7 +45,9 @@ class Compressed(Replicated, ABC):
         """
         super().__init__(optimizer, parameters)
         if len({(p.dtype, p.device) for p in parameters}) > 1:
-            raise SetupError(f"parameters of several types or devices can't go with sync.name={name}: use allreduce")
+            raise SetupError(
+                f"parameters of several types or devices can't go with sync.name={name}: use adasum, or one worker"
+            )
         self.world = world
         self.start_step = start_step
         self.updates = 0

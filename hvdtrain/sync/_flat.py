@@ -40,7 +40,10 @@ class FlatBuffers:
         self.groups = [list(group["params"])[::-1] for group in optimizer.param_groups]
         self.every = [p for group in self.groups for p in group]
         if len({(p.dtype, p.device) for p in self.every}) > 1:
-            raise SetupError("parameters of several types or on several devices can't lie in one buffer")
+            raise SetupError(
+                "parameters of several types or on several devices can't lie in one buffer: use sync.name=adasum, or "
+                "one worker"
+            )
         self.starts = list(accumulate((p.numel() for p in self.every), initial=0))
         self.values = self.every[0].new_zeros(length or self.starts[-1]).detach()
         self.gradients = torch.zeros_like(self.values)
@@ -110,13 +113,15 @@ class FlatBuffers:
         """Return the scalars and the vectors (L,) of a state that `state_dict` gave: the inverse of it."""
         scalars: dict[str, Any] = {}
         vectors: dict[str, Tensor] = {}
-        for key, sample in next(iter(state.values()), {}).items():
+        # One worker's optimizer has no entry for a parameter that never had a gradient.
+        for key, sample in max(state.values(), key=len, default={}).items():
             if not elementwise(sample):
                 scalars[key] = sample
                 continue
             vectors[key] = torch.zeros_like(self.values, dtype=sample.dtype)
             for number, view in zip(self._numbers(), self.views(vectors[key]), strict=True):
-                view.copy_(state[number][key])
+                if key in state.get(number, {}):
+                    view.copy_(state[number][key])
         return scalars, vectors
 
     def _numbers(self) -> list[int]:
@@ -160,5 +165,9 @@ def load_pieces(
     optimizer.state.clear()
     for piece in pieces if scalars or vectors else ():
         own = {key: flat[start : start + piece.numel()].clone() for key, flat in vectors.items()}
-        optimizer.state[piece] = own | {key: torch.as_tensor(value).clone() for key, value in scalars.items()}
+        # An optimizer that is fused keeps its count of steps on the device, as the one that made it did.
+        fused = bool(optimizer.param_groups[0].get("fused"))
+        device, dtype = (piece.device, torch.float32) if fused else (None, None)
+        counts = {key: torch.as_tensor(value, device=device, dtype=dtype).clone() for key, value in scalars.items()}
+        optimizer.state[piece] = own | counts
         start += piece.numel()

@@ -35,7 +35,9 @@ class LocalSGD(Apart):
         self._updates = 0
         self._since = 0
         self._kept: Tensor | None = None
-        self.bytes_per_step = self._flat.numel() * self._flat.element_size() / config.period
+        self._counted, self._averages = 0, 0
+        self._bytes = self._flat.numel() * self._flat.element_size()
+        self.bytes_per_step = self._bytes / config.period
 
     def step(self, scaler: torch.amp.GradScaler | None) -> None:
         if self._outer is not None and self._since == 0:
@@ -46,12 +48,18 @@ class LocalSGD(Apart):
 
     def publish(self) -> None:
         """At the end of a period let all workers begin the next one with the same parameters."""
-        if self._since < self._config.period and self._updates > self._config.warmup_steps:
+        self._counted += 1
+        self._averages += self._is_due()
+        self.bytes_per_step = self._bytes * self._averages / self._counted
+        if not self._is_due():
             return
         self._average()
         if self._outer is not None and self._updates > self._config.warmup_steps:
             self._outer.step(self._flat)
         self._since = 0
+
+    def _is_due(self) -> bool:
+        return self._since >= self._config.period or self._updates <= self._config.warmup_steps
 
     def _average(self) -> None:
         summed = self.world.start_sum(self._flat, self._average_name).wait()
@@ -139,7 +147,9 @@ class OuterSGD:
 def _flatten(parameters: list[torch.nn.Parameter]) -> Tensor:
     """Move parameters into one buffer (L,), of which they become views."""
     if len({(p.dtype, p.device) for p in parameters}) > 1:
-        raise SetupError("parameters of several types or devices can't be averaged in one: use sync.name=allreduce")
+        raise SetupError(
+            "parameters of several types or devices can't be averaged in one: use sync.name=adasum, or one worker"
+        )
     flat = torch.cat([p.detach().flatten() for p in parameters])
     for p, values in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
         p.data = values.view(p.shape)

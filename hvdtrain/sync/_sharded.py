@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from hvdtrain.sync._shards import Sharded
-from hvdtrain.world import World, guard
+from hvdtrain.world import World, guard, rest_until_done
 
 
 class ReduceScatter(Sharded):
@@ -16,15 +16,19 @@ class ReduceScatter(Sharded):
         super().__init__(optimizer, world, [-(-elements // world.size)] * world.size, passes)
         # Each of the two collectives moves half of what an all-reduce of as many bytes does.
         self.bytes_per_step = float(elements * self.flat.element_size())
+        # The strategies of a task's phases have other shapes, under one name the engine would forget what it knows.
+        self._name = f"sharded.{elements}"
 
     def reduce(self) -> None:
         import horovod.torch as hvd
 
-        handle = hvd.reducescatter_async(self.flat_grad, name="sharded.gradients", op=hvd.Sum)
+        handle = hvd.reducescatter_async(self.flat_grad, name=f"{self._name}.gradients", op=hvd.Sum)
+        rest_until_done([handle])
         self.shard_grad.copy_(guard(lambda: hvd.synchronize(handle)))
 
     def publish(self) -> None:
         import horovod.torch as hvd
 
-        handle = hvd.allgather_async(self.shard, name="sharded.parameters")
+        handle = hvd.allgather_async(self.shard, name=f"{self._name}.parameters")
+        rest_until_done([handle])
         self.flat.copy_(guard(lambda: hvd.synchronize(handle)))

@@ -66,7 +66,8 @@ class Sharded(Replicated, ABC):
 
     def total_norm(self, gradients: Sequence[Tensor]) -> Tensor:
         """Return the square root of the sum of the shards' squares over all workers."""
-        own = torch.nn.utils.get_total_norm(gradients).double() if gradients else torch.zeros((), dtype=torch.float64)
+        own = torch.nn.utils.get_total_norm(gradients) if gradients else self.flat.new_zeros(())
+        own = own.double()
         squares = self.world.start_sum((own * own).reshape(1), "shards.norm").wait()
         return squares.sqrt().to(self.flat.dtype).squeeze(0)
 

@@ -16,17 +16,24 @@ class Strategy(Protocol):
 
     The loop hands each worker's share of the global batch's mean loss to backward, multiplied by `loss_factor`. After
     `synchronize()` the gradients of `parameters` are what this worker's update needs: these are the tensors that its
-    optimizer holds, the model's own, or a share of them. `coupled` tells whether the workers' updates depend on each
-    other at every step; where they do not, each has a loss and a gradient norm of its own. `bytes_per_step` are the
-    bytes that a worker hands to the engine for one update, the mean over updates; `server_bytes_per_step` those that
-    the link of the busiest server carries in and out, where there are servers. `publishes` tells whether a
-    worker waits for others in `total_norm` and `publish` too, because what it updates is a share, or its own.
+    optimizer holds, the model's own, or a share of them.
+
+    - `coupled`: whether the workers' updates depend on each other at every step; where they do not, each has a loss
+      and a gradient norm of its own.
+    - `feeds_back`: whether something of a gradient is left for later updates: then gradients get their weight before
+      `synchronize`.
+    - `publishes`: whether a worker waits for others in `total_norm` and `publish` too, because what it updates is a
+      share, or its own.
+    - `bytes_per_step`: what a worker hands to the engine for one update, the mean over updates; a reduce-scatter and an
+      all-gather together count as the all-reduce that they are the halves of.
+    - `server_bytes_per_step`: what the link of the busiest server carries in and out, where there are servers.
     """
 
     optimizer: torch.optim.Optimizer
     parameters: Sequence[torch.nn.Parameter]
     loss_factor: float
     coupled: bool
+    feeds_back: bool
     publishes: bool
     bytes_per_step: float
     server_bytes_per_step: tuple[float, float] | None
@@ -92,6 +99,7 @@ class Replicated:
     optimizer: Any
     loss_factor = 1.0
     coupled = True
+    feeds_back = False
     publishes = False
     bytes_per_step = 0.0
     server_bytes_per_step: tuple[float, float] | None = None

@@ -86,7 +86,7 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
         model=model,
         task=task,
         encoder=data.encoder,
-        phases=_phase_runs(recipe, model, task, batch.passes, world),
+        phases=together(world, lambda: _phase_runs(recipe, model, task, batch.passes, world)),
         loader=loader,
         precision=number_format,
         schedule=together(world, lambda: make_schedule(recipe, batch.global_batch_size, steps)),

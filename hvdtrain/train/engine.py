@@ -1,4 +1,4 @@
-"""The environment of Horovod's engine for a recipe on this machine."""
+"""Horovod's engine for a recipe on this machine: its environment, and its start."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from hvdtrain import world as worlds
 from hvdtrain.sync._config import EngineConfig
 from hvdtrain.sync._engine import Knob, knobs
 
 if TYPE_CHECKING:
-    from hvdtrain.recipe import LoadedRecipe, Recipe
-
-
-def engine_fuses(recipe: Recipe) -> bool:
-    """Return whether Horovod's engine is to fuse tensors, because the recipe's strategy does not do so itself."""
-    return not getattr(recipe.sync, "fuses", False)
+    from hvdtrain.recipe import LoadedRecipe
+    from hvdtrain.world import World
 
 
 def engine_environment(loaded: LoadedRecipe) -> dict[str, Knob]:
@@ -29,3 +26,16 @@ def engine_environment(loaded: LoadedRecipe) -> dict[str, Knob]:
         on_gpu=torch.cuda.is_available(),
         deterministic=loaded.recipe.train.deterministic,
     )
+
+
+def join(loaded: LoadedRecipe) -> tuple[World, dict[str, Knob]]:
+    """Join the workers with the engine that a recipe wants; return them, and the engine's knobs.
+
+    The engine fuses tensors where the recipe's strategy does not fuse its own.
+
+    Raises:
+        SetupError: there are several workers and no Horovod.
+    """
+    chosen = engine_environment(loaded)
+    fuses = not getattr(loaded.recipe.sync, "fuses", False)
+    return worlds.start({variable: knob.value for variable, knob in chosen.items()}, fuses=fuses), chosen

@@ -127,8 +127,13 @@ class Loop:
         for run in self.phases:
             with _training_only(run, self.phases):
                 pending = self._backward(run, batches)
-            run.strategy.synchronize()
-            totals = pending.wait().cpu()
+            if run.strategy.feeds_back:
+                totals = pending.wait().cpu()
+                self._weigh([p.grad for p in run.parameters if p.grad is not None], totals)
+                run.strategy.synchronize()
+            else:
+                run.strategy.synchronize()
+                totals = pending.wait().cpu()
             self.stopwatch.mark("wait")
             norms.append(self._apply(run, lr, batches, totals))
             losses[run.phase.name] = float(totals[_Totals.LOSS] / totals[_Totals.TARGETS].clamp(min=1))
@@ -193,10 +198,8 @@ class Loop:
         self.precision.unscale_(optimizer)
         updated = run.strategy.parameters
         gradients = [p.grad for p in updated if p.grad is not None]
-        expected = self.global_batch_size * self.task.targets_per_sample
-        targets = int(totals[_Totals.TARGETS])
-        if gradients and targets != expected:
-            torch._foreach_mul_(gradients, expected / max(1, targets))
+        if not run.strategy.feeds_back:
+            self._weigh(gradients, totals)
         norm = run.strategy.total_norm(gradients)
         if run.strategy.publishes:
             self.stopwatch.mark("wait")
@@ -209,6 +212,13 @@ class Loop:
         self.precision.updated()
         run.strategy.zero_grad()
         return float(norm)
+
+    def _weigh(self, gradients: list[torch.Tensor], totals: torch.Tensor) -> None:
+        """Let gradients be those of the mean over the targets that there were, not over as many as were expected."""
+        expected = self.global_batch_size * self.task.targets_per_sample
+        targets = int(totals[_Totals.TARGETS])
+        if gradients and targets != expected:
+            torch._foreach_mul_(gradients, expected / max(1, targets))
 
     def _check(self, run: PhaseRun, batches: Sequence[Batch], totals: torch.Tensor, norm: torch.Tensor) -> None:
         """All workers see the same sums, so all of them stop here or none does; one that is not coupled stops alone."""

@@ -18,7 +18,7 @@ HALF = 1e-3
 SETTINGS = [
     ({"name": "allreduce"}, EXACT),
     ({"name": "allreduce", "op": "sum"}, EXACT),
-    ({"name": "allreduce", "groups": 2}, EXACT),
+    ({"name": "allreduce", "groups": 99}, EXACT),
     ({"name": "allreduce", "compression": "fp16"}, HALF),
     ({"name": "allreduce", "gradient_predivide_factor": 4.0, "compression": "fp16"}, HALF),
     ({"name": "allreduce", "gradient_predivide_factor": 3.0, "op": "sum"}, EXACT),

@@ -75,16 +75,21 @@ def test_a_dedicated_server_trains_on_nothing_and_is_told_of(horovodrun, small_r
 
 
 @pytest.mark.parametrize(
-    ("workers", "options"), [(2, {}), (3, {"servers": 2}), (3, DEDICATED), (3, DEDICATED | {"servers": 2})]
+    ("workers", "sync"),
+    [
+        (2, server()),
+        (3, server(servers=2)),
+        (3, server(**DEDICATED)),
+        (3, server(**DEDICATED, servers=2)),
+        (3, "sync={name: sharded, cycle_time_ms: 1}"),
+    ],
 )
-def test_resumed_equals_uninterrupted(
-    horovodrun, small_recipe: Path, tmp_path: Path, workers: int, options: dict[str, object]
-) -> None:
+def test_resumed_equals_uninterrupted(horovodrun, small_recipe: Path, tmp_path: Path, workers: int, sync: str) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train(horovodrun, workers, small_recipe, whole, "train.deterministic=true", server(**options))
+    train(horovodrun, workers, small_recipe, whole, "train.deterministic=true", sync)
     shutil.copytree(whole, broken)
     shutil.rmtree(broken / "checkpoints" / "step-20")
-    train(horovodrun, workers, small_recipe, broken, "train.deterministic=true", server(**options))
+    train(horovodrun, workers, small_recipe, broken, "train.deterministic=true", sync)
     assert records(broken, "start")[-1]["step"] == 10
     for name, tensor in weights(whole).items():
         assert torch.equal(weights(broken)[name], tensor), name

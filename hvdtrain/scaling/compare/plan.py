@@ -15,7 +15,7 @@ from hvdtrain.recipe.batching import plan_batch
 SYNTAX = (
     "NAME or NAME:KEY=VALUE:KEY=VALUE, with commas between strategies, such as allreduce,allreduce:compression=fp16"
 )
-_OPTION = re.compile(r"[A-Za-z_]\w*=.+")
+_OPTION = re.compile(r"[A-Za-z_][\w.]*=.+")
 
 
 @dataclass(frozen=True)

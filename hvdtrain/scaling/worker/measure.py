@@ -17,7 +17,7 @@ from hvdtrain.scaling.worker import gradients, probes
 from hvdtrain.scaling.worker.block import Block
 from hvdtrain.train.assemble import Assembly, assemble
 from hvdtrain.train.device import describe, memory_bytes
-from hvdtrain.train.engine import engine_environment, engine_fuses
+from hvdtrain.train.engine import join
 from hvdtrain.train.interrupt import Interrupt
 from hvdtrain.train.peak import peak_flops
 
@@ -33,8 +33,7 @@ def measure(task: Task, loaded: LoadedRecipe) -> TrialRecord:
     The block with synchronisation comes first. Then the workers train without it, first beside the running engine and
     last without: an engine that was shut down does not come back.
     """
-    knobs = engine_environment(loaded)
-    world = worlds.start({variable: knob.value for variable, knob in knobs.items()}, fuses=engine_fuses(loaded.recipe))
+    world, knobs = join(loaded)
     engine = {name: str(knob) for name, knob in knobs.items() if name.startswith("HOROVOD_")} if world.size > 1 else {}
     found: dict[str, Any] = {"engine": engine, "controller": world.controller}
     if world.size > 1:

@@ -15,7 +15,7 @@ from hvdtrain.metrics.strategies import StrategyRecord
 from hvdtrain.train import device as devices
 from hvdtrain.train import state
 from hvdtrain.train.assemble import Assembly, assemble
-from hvdtrain.train.engine import engine_environment
+from hvdtrain.train.engine import join
 from hvdtrain.train.evaluation import evaluate
 from hvdtrain.train.interrupt import Interrupt
 
@@ -32,8 +32,7 @@ def train(task: StrategyTask, loaded: LoadedRecipe) -> StrategyRecord:
     Workers that do not synchronise are the floor: they shut the engine down before they begin, and validate by
     themselves, each on its share of the data.
     """
-    knobs = engine_environment(loaded)
-    world = worlds.start({variable: knob.value for variable, knob in knobs.items()})
+    world, knobs = join(loaded)
     apart = loaded.recipe.sync.name == "none" and world.size > 1
     run = assemble(loaded.recipe, worlds.Detached(world) if apart else world, Interrupt())
     known: dict[str, Any] = {

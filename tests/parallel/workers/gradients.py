@@ -76,10 +76,13 @@ class Shares:
 
 
 def make_model() -> torch.nn.Module:
+    """One parameter is not used by any loss."""
     torch.manual_seed(0)
-    return torch.nn.Sequential(
+    model = torch.nn.Sequential(
         torch.nn.Embedding(11, 8), torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, CLASSES)
     )
+    model.register_parameter("unused", torch.nn.Parameter(torch.ones(3)))
+    return model
 
 
 def make_loop(config, model: torch.nn.Module, shares: Shares, world: worlds.World) -> Loop:

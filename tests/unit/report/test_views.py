@@ -186,7 +186,7 @@ def test_the_summary_gives_every_figure(
     assert "9.7 %" in facts["communication"]
     assert "41.2 %" in facts["MFU"]
     assert "measured fp32 matrix product" in facts["MFU"]
-    assert "21 MB a step" in facts["all-reduce"]
+    assert "21 MB a step" in facts["handed over"]
     assert "1.11 GB/s" in facts["bus bandwidth"]
     assert "step-500" in facts["checkpoint"]
 

@@ -90,3 +90,20 @@ def test_parameters_of_several_types_are_refused() -> None:
     model[2].double()
     with pytest.raises(SetupError, match="several types"):
         FlatBuffers(make_optimizer(model), passes=1)
+
+
+def test_a_state_without_an_entry_for_an_unused_parameter_is_taken_over() -> None:
+    """One worker's optimizer makes none for a parameter that never had a gradient."""
+    reference = make_model()
+    plain = torch.optim.Adam(reference.parameters())
+    reference[0](torch.ones(1, 3)).sum().backward()
+    plain.step()
+    assert plain.state_dict()["state"].keys() == {0, 1}
+    model = make_model()
+    buffers = FlatBuffers(torch.optim.Adam(model.parameters()), passes=1)
+    scalars, vectors = buffers.split_state(plain.state_dict()["state"])
+    assert float(scalars["step"]) == 1
+    moments = dict(zip(buffers.every, buffers.views(vectors["exp_avg"]), strict=True))
+    for number, (mine, theirs) in enumerate(zip(model.parameters(), reference.parameters(), strict=True)):
+        expected = plain.state[theirs]["exp_avg"] if number < 2 else torch.zeros_like(theirs)
+        assert torch.equal(moments[mine], expected)

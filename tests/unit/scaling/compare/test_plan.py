@@ -16,6 +16,11 @@ def test_strategies_are_parted_by_commas_and_their_options_by_colons() -> None:
     assert [str(one) for one in found] == ["allreduce", "sharded", "allreduce:compression=fp16:groups=4"]
 
 
+def test_options_within_options_are_named_with_dots(small_recipe: Path) -> None:
+    found = load_all(str(small_recipe), [], parse_choices(["local_sgd:period=2:outer.lr=0.5"]), 2)
+    assert found["local_sgd:period=2:outer.lr=0.5"].recipe.sync.outer.lr == 0.5  # type: ignore[attr-defined]
+
+
 def test_without_a_choice_every_registered_strategy_is_taken_but_the_floor() -> None:
     assert {one.name for one in parse_choices([])} == set(registry.names("sync")) - {"none"}
     assert [str(one) for one in parse_choices(["none,sharded"])] == ["sharded"]
