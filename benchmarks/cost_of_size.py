@@ -55,7 +55,7 @@ def main() -> None:
     for case, number in turns(cases, asked.rounds):
         if any((one["case"], one["round"]) == (case.key, number) for one in trials):
             continue
-        trials.append({"case": case.key, "round": number, **measure(case, asked)})
+        trials.append({"case": case.key, "round": number, "date": date.today().isoformat(), **measure(case, asked)})
         print(said(case, trials[-1]), flush=True)
         if asked.write:
             write(path, trials, settings)
@@ -86,7 +86,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def settings_of(asked: argparse.Namespace) -> dict[str, Any]:
     """Return what trials must have in common to be of one table."""
-    return {name: getattr(asked, name) for name in ("precision", "controller", "override", "steps")}
+    from peers.prepare import versions
+
+    given = {name: getattr(asked, name) for name in ("precision", "controller", "override", "steps")}
+    return given | {"versions": versions(("torch", "horovod", "hvdtrain"))}
 
 
 def turns(cases: Sequence[Case], rounds: int) -> Iterator[tuple[Case, int]]:
@@ -133,7 +136,6 @@ def figures(records: Sequence[Any]) -> dict[str, Any]:
         "tokens_per_second": throughput(records)[1],
         "bytes_per_step": first.bytes_per_step,
         "allreduce_seconds": first.allreduce_seconds,
-        "memory_bytes": max(one.memory_bytes for one in records),
         "cores": first.cores,
         "controller": first.controller,
         "engine": dict(first.engine),
@@ -178,7 +180,6 @@ def summary(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "oversubscribed": _workers(case) > of[0]["cores"],
                 "rounds": len(of),
                 "bytes_per_step": of[0]["bytes_per_step"],
-                "memory_bytes": max(one["memory_bytes"] for one in of),
                 "step": _spread([one["step"] for one in of]),
                 "floor": _spread([one["floor"] for one in of]),
                 "sync_tax": _spread([tax(one) for one in of]),
@@ -203,8 +204,8 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a Markdown table; oversubscribed workers are marked."""
     lines = [
-        "| parameters | workers | gradients | step | floor | sync tax (range) | tokens/s | memory a worker |",
-        "|---|---|---|---|---|---|---|---|",
+        "| parameters | workers | gradients | step | floor | sync tax (range) | tokens/s |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         low, high = row["sync_tax"]["range"]
@@ -213,7 +214,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             f"| {row['bytes_per_step'] / 1e6:,.1f} MB "
             f"| {1000 * row['step']['median']:,.1f} ms | {1000 * row['floor']['median']:,.1f} ms "
             f"| **{100 * row['sync_tax']['median']:.1f} %** ({100 * low:.1f} to {100 * high:.1f}) "
-            f"| {row['tokens_per_second']['median']:,.0f} | {row['memory_bytes'] / 1e6:,.0f} MB |"
+            f"| {row['tokens_per_second']['median']:,.0f} |"
         )
     if any(row["oversubscribed"] for row in rows):
         lines.append("\n\\* more workers than cores: they take turns.")
@@ -223,7 +224,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 def write(path: Path, trials: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
     """Keep the trials, and beside them the table and the plot of all that there are."""
     from cost_of_size_plot import draw
-    from peers.prepare import hardware, versions
+    from peers.prepare import hardware
 
     rows = summary(trials)
     values = {
@@ -231,7 +232,6 @@ def write(path: Path, trials: Sequence[Mapping[str, Any]], settings: Mapping[str
         "date": date.today().isoformat(),
         "command": f"python benchmarks/cost_of_size.py {' '.join(sys.argv[1:])}".strip(),
         "hardware": hardware(),
-        "versions": versions(("torch", "horovod", "hvdtrain")),
         "settings": settings,
         "rows": rows,
         "trials": trials,

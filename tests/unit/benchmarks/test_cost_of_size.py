@@ -16,7 +16,7 @@ from hvdtrain.scaling.trial import ENDLESS
 def trial(case: str, number: int, step: float, floor: float, cores: int = 2) -> dict:
     return {
         "case": case, "round": number, "step": step, "floor": floor, "steps": 8, "tokens_per_second": 2048 / step,
-        "bytes_per_step": 27_361_280, "allreduce_seconds": 0.02, "memory_bytes": 700_000_000, "cores": cores,
+        "bytes_per_step": 27_361_280, "allreduce_seconds": 0.02, "cores": cores,
         "controller": "gloo", "engine": {},
     }  # fmt: skip
 
