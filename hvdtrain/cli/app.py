@@ -8,6 +8,7 @@ import typer
 
 from hvdtrain import __version__
 from hvdtrain.cli import (
+    checkpoint,
     compare,
     data,
     doctor,
@@ -66,6 +67,7 @@ app.command("tune")(tune.tune)
 app.command("trial", hidden=True)(trial.trial)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")
+app.add_typer(checkpoint.app, name="checkpoint")
 
 
 def main() -> None:

@@ -33,6 +33,10 @@ COMMANDS = [
     ["data", "list"],
     ["data", "fetch"],
     ["data", "partition"],
+    ["checkpoint"],
+    ["checkpoint", "list"],
+    ["checkpoint", "verify"],
+    ["checkpoint", "diff"],
 ]
 
 
