@@ -57,6 +57,10 @@ class NonFiniteError(RunError):
     """A loss or a gradient is infinite or not a number."""
 
 
+class DivergedError(RunError):
+    """Workers that should have the same model have not."""
+
+
 class LostWorkerError(RunError):
     """Another worker ended first; what it printed tells why."""
 

@@ -14,7 +14,7 @@ import psutil
 
 _RANKS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "RANK")
 _SECONDS_BETWEEN = 0.25
-_LONGEST = 3600
+_LONGEST = 900
 
 
 def run(command: list[str], variables: dict[str, str], finished: Callable[[], bool]) -> tuple[str, list[int]]:

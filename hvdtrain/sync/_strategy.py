@@ -20,6 +20,7 @@ class Strategy(Protocol):
 
     - `coupled`: whether the workers' updates depend on each other at every step; where they do not, each has a loss
       and a gradient norm of its own.
+    - `synchronises`: whether the workers ever agree; they do but for `none` with several of them.
     - `feeds_back`: whether something of a gradient is left for later updates: then gradients get their weight before
       `synchronize`.
     - `publishes`: whether a worker waits for others in `total_norm` and `publish` too, because what it updates is a
@@ -33,6 +34,7 @@ class Strategy(Protocol):
     parameters: Sequence[torch.nn.Parameter]
     loss_factor: float
     coupled: bool
+    synchronises: bool
     feeds_back: bool
     publishes: bool
     bytes_per_step: float
@@ -99,6 +101,7 @@ class Replicated:
     optimizer: Any
     loss_factor = 1.0
     coupled = True
+    synchronises = True
     feeds_back = False
     publishes = False
     bytes_per_step = 0.0

@@ -35,5 +35,5 @@ def build(
 
     strategy = Replicated(optimizer, [p for _, p in named_parameters])
     strategy.loss_factor = float(world.size)
-    strategy.coupled = world.size == 1
+    strategy.coupled = strategy.synchronises = world.size == 1
     return strategy

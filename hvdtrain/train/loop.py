@@ -15,6 +15,7 @@ import torch
 
 from hvdtrain.errors import NonFiniteError
 from hvdtrain.sync._batchnorm import unsynchronised
+from hvdtrain.train import replicas
 from hvdtrain.train.precision import Precision
 from hvdtrain.train.schedules import Schedule
 from hvdtrain.train.timing import Stopwatch
@@ -117,6 +118,15 @@ class Loop:
         bad = [str(rank) for rank, finite in enumerate(self.world.gather(own)) if not finite]
         if bad:
             raise NonFiniteError(f"step {self.step}: non-finite weights on worker {', '.join(bad)}")
+
+    def check_replicas(self) -> None:
+        """Make sure that the workers that train have the same model, in the context of `agreed`.
+
+        Raises:
+            DivergedError: they have not; raised on all workers.
+        """
+        if all(run.strategy.synchronises for run in self.phases):
+            replicas.check(dict(self.model.named_parameters()), self.world, self.training_workers, self.step)
 
     def _update(self) -> Update:
         seed_step(self.seed, self.step, self.world.rank)

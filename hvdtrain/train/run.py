@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hvdtrain import world as worlds
-from hvdtrain.errors import NonFiniteError, RecipeError
+from hvdtrain.errors import DivergedError, NonFiniteError, RecipeError
 from hvdtrain.metrics.records import (
     CheckpointRecord,
     EvalRecord,
@@ -88,6 +88,7 @@ class Run:
 
         Raises:
             NonFiniteError: a loss or gradient is not finite; names the step, the worker and the last checkpoint.
+            DivergedError: the workers' models are no longer alike.
             LostWorkerError: another worker ended.
         """
         self._loop.interrupt.begin()
@@ -105,8 +106,8 @@ class Run:
                 if ended:
                     reason = ended
                     break
-        except NonFiniteError as error:
-            told = NonFiniteError(f"{error}; the last good checkpoint: {self._last_good()}")
+        except (NonFiniteError, DivergedError) as error:
+            told = type(error)(f"{error}; the last good checkpoint: {self._last_good()}")
             told.shared = error.shared
             raise told from error
         elapsed = time.perf_counter() - began
@@ -161,6 +162,7 @@ class Run:
         state.average_buffers(self._loop.model, self._world, self._loop.training_workers)
         best = False
         with self._loop.agreed():
+            self._loop.check_replicas()
             if evaluates:
                 best = yield from self._evaluate()
             if saves or (best and self._config.keep_best) or self._objective.exhausted:

@@ -127,6 +127,20 @@ def test_a_loss_that_is_no_number_names_step_worker_and_checkpoint(
     assert max(r["step"] for r in records(output, "step")) == 14
 
 
+def test_a_weight_that_changed_on_one_worker_is_named_before_anything_is_saved(
+    horovodrun, workers_folder: Path, small_recipe: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    script = workers_folder / "train_with_fault.py"
+    finished = horovodrun(3, script, "bit", 1, 15, "train", small_recipe, f"output_dir={output}", check=False)
+    assert finished.returncode != 0
+    told = finished.stdout + finished.stderr
+    assert told.count("step 20: the workers' models are no longer alike") == 1
+    assert "blocks.1.attention_norm.weight of worker 1 is not worker 0's" in told
+    assert f"last good checkpoint: {output / 'checkpoints' / 'step-10'}" in told
+    assert [path.name for path in (output / "checkpoints").iterdir() if path.is_dir()] == ["step-10"]
+
+
 def test_a_checkpoint_of_another_batch_is_refused(horovodrun, small_recipe: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     train(horovodrun, 1, small_recipe, output, "train.global_batch_size=null", "train.max_steps=4")

@@ -1,12 +1,14 @@
 """`hvdtrain train` with a fault planted: FAULT RANK STEP, then the command's arguments.
 
 raise: that worker raises an exception of no expected kind; nan: its loss is not a number; refuse: a data error of its
-own.
+own; bit: a bit of one of its weights flips.
 """
 
 from __future__ import annotations
 
 import sys
+
+import torch
 
 from hvdtrain.__main__ import main
 from hvdtrain.errors import DataError
@@ -23,6 +25,10 @@ def faulty(self: Loop):
             raise RuntimeError(" ".join(["the", "planted", "fault"]))
         if fault == "refuse":
             raise DataError("the planted data error")
+        if fault == "bit":
+            weights = dict(self.model.named_parameters())["blocks.1.attention_norm.weight"].data
+            weights.view(-1)[:1].view(torch.int32).bitwise_xor_(1 << 12)
+            return update(self)
         loss = self.phases[0].phase.loss
         object.__setattr__(self.phases[0].phase, "loss", lambda *args: loss(*args) * float("nan"))
     return update(self)
