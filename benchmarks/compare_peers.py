@@ -197,7 +197,7 @@ def results(rounds: Sequence[Mapping[Case, Mapping[str, Measured]]], asked: argp
     return {
         "benchmark": "compare_peers",
         "date": date.today().isoformat(),
-        "command": f"python benchmarks/compare_peers.py {' '.join(sys.argv[1:])}".strip(),
+        "command": f"python benchmarks/compare_peers.py {' '.join(given(sys.argv[1:]))}".strip(),
         "hardware": hardware(),
         "python": platform.python_version(),
         "versions": versions(PACKAGES),
@@ -208,6 +208,12 @@ def results(rounds: Sequence[Mapping[Case, Mapping[str, Measured]]], asked: argp
         "overrides": asked.override,
         "cases": [summary(case, [one[case] for one in rounds]) for case in rounds[0]],
     }
+
+
+def given(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments that change what is measured: where the peers are installed does not."""
+    at = arguments.index("--environment") if "--environment" in arguments else len(arguments)
+    return [*arguments[:at], *arguments[at + 2 :]]
 
 
 def write(result: Mapping[str, Any], asked: argparse.Namespace) -> None:
