@@ -57,10 +57,7 @@ def generate(
         NonFiniteError: the model's output is not finite.
     """
     _check_sampling(temperature, top_k, top_p)
-    if max_new_tokens < 0:
-        raise UserError(f"max_new_tokens is {max_new_tokens}; expected 0 or more")
-    if not 0 <= seed < 2**64:
-        raise UserError(f"seed is {seed}; expected 0 to 2^64 - 1")
+    _check_length_and_seed(max_new_tokens, seed)
     if not isinstance(model, LanguageModel):
         raise UserError(f"a {type(model).__name__} is not a language model, so it can't continue a text")
     reader = _Reader(model, torch.device(device) if device is not None else next(model.parameters()).device)
@@ -73,6 +70,13 @@ def generate(
         generator=torch.Generator().manual_seed(seed),
     )
     return _text(tokenizer, _tokens(reader, draw, tokenizer.eos_id, max_new_tokens))
+
+
+def _check_length_and_seed(max_new_tokens: int, seed: int) -> None:
+    if max_new_tokens < 0:
+        raise UserError(f"max_new_tokens is {max_new_tokens}; expected 0 or more")
+    if not 0 <= seed < 2**64:
+        raise UserError(f"seed is {seed}; expected 0 to 2^64 - 1")
 
 
 def sample_next(

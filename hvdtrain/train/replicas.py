@@ -29,7 +29,8 @@ def check(tensors: Mapping[str, torch.Tensor], world: World, training: int, step
     workers = ", ".join(str(rank) for rank, value in enumerate(first) if value != first[0])
     others = f" (nor are {len(unlike) - 1} other tensors)" if len(unlike) > 1 else ""
     error = DivergedError(
-        f"step {step}: the workers' models are no longer alike: {name} of worker {workers} is not worker 0's{others}"
+        f"step {step}: the workers' models are no longer alike: {name} of worker {workers} is not worker 0's{others}; "
+        "look at that worker's host (its memory, its versions), and run the same command again to resume"
     )
     error.shared = True
     raise error

@@ -50,6 +50,7 @@ def test_the_first_tensor_that_differs_and_the_workers_are_named() -> None:
         replicas.check(tensors(), Canned(tensors(), other, other), 4, step=7)
     assert str(caught.value) == (
         "step 7: the workers' models are no longer alike: b of worker 2, 3 is not worker 0's (nor are 1 other tensors)"
+        "; look at that worker's host (its memory, its versions), and run the same command again to resume"
     )
     assert caught.value.shared
 
@@ -58,4 +59,6 @@ def test_workers_that_only_serve_are_not_asked() -> None:
     other = tensors()
     other["b"][0, 0] += 1
     replicas.check(tensors(), Canned(tensors(), other), 2, step=7)
+    with pytest.raises(DivergedError, match="b of worker 2 "):
+        replicas.check(tensors(), Canned(tensors(), other), 3, step=7)
     replicas.check(tensors(), Canned(other), 1, step=7)
