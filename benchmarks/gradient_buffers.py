@@ -91,7 +91,7 @@ class Side:
         if self.strategy is not None:
             self.strategy.synchronize()
         elif self.side == "horovod":
-            rest_until_done([handle for handle, _ in self.optimizer._handles.values()])
+            rest_until_done([handle for handle, _ in self.optimizer._handles.values()], "gradients")
             self.optimizer.synchronize()
         elif self.side == "wait":
             self.world.start_sum(torch.zeros(4), "wait").wait()

@@ -8,7 +8,10 @@ HvdtrainError
 │   └── SetupError       the machine: Horovod, permissions, hosts, hardware
 └── RunError             exit 1: a run that began and failed
     ├── NonFiniteError   a loss or a gradient that is not a number
+    ├── DivergedError    workers whose models should be alike and are not
+    ├── HangError        a worker that got on with nothing
     └── LostWorkerError  another worker ended first; its own message tells why
+        └── WaitError    another worker does not come to a collective
 """
 
 from __future__ import annotations
@@ -63,6 +66,14 @@ class DivergedError(RunError):
 
 class LostWorkerError(RunError):
     """Another worker ended first; what it printed tells why."""
+
+
+class HangError(RunError):
+    """One thing took longer than the recipe allows."""
+
+
+class WaitError(LostWorkerError):
+    """Another worker did not come to a collective in the time that the recipe allows."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -31,6 +31,14 @@ def fail(error: HvdtrainError) -> NoReturn:
     os._exit(error.exit_code)
 
 
+def give_up(error: HvdtrainError) -> NoReturn:
+    """Print the error at once, from a thread that watches a worker that hangs, and exit with its code."""
+    _say(error)
+    # The worker that is the cause gets time to say so, before the launcher ends all for this one's sake.
+    time.sleep(_SECONDS_FOR_LAUNCHER if isinstance(error, LostWorkerError) else _SECONDS_FOR_LAUNCHER / 4)
+    os._exit(error.exit_code)
+
+
 def _say(error: HvdtrainError) -> None:
     if events.wanted():
         events.write_error(error, launched_rank())

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hvdtrain.cli.failure import give_up
+from hvdtrain.launched import launched_rank
+
 if TYPE_CHECKING:
+    from hvdtrain.metrics.activity import Activity
+    from hvdtrain.metrics.records import Record
     from hvdtrain.recipe import LoadedRecipe, Recipe
+    from hvdtrain.sync._engine import Knob
+    from hvdtrain.train.elastic import Commits
     from hvdtrain.train.interrupt import Interrupt
     from hvdtrain.world import World
 
@@ -40,43 +48,87 @@ def train(
 
 def _join_and_run(loaded: LoadedRecipe, resume: str, plain: bool, interrupt: Interrupt) -> None:
     from hvdtrain.errors import UserError
+    from hvdtrain.train import elastic
     from hvdtrain.train.engine import join
+    from hvdtrain.world.elastic import wanted
 
-    world, engine = join(loaded)
-    try:
-        knobs = {name: str(knob) for name, knob in engine.items() if name.startswith("HOROVOD_") and world.size > 1}
-        _run(loaded.recipe, world, knobs, resume, plain, interrupt)
-    except UserError as error:
-        if error.shared:
-            world.close()  # Left by all in good order, the engine has nothing to complain about.
-        raise
-    world.close()
+    if wanted():
+        elastic.check(loaded.recipe)
+    joined = join(loaded)
+    with _Session(loaded.recipe, joined.knobs, resume, plain, interrupt) as session:
+        if wanted():
+            elastic.run(joined, session)
+            return
+        try:
+            session(joined.world)
+        except UserError as error:
+            if error.shared:
+                joined.world.close()  # Left by all in good order, the engine has nothing to complain about.
+            raise
+    joined.world.close()
 
 
-def _run(
-    recipe: Recipe, world: World, engine: Mapping[str, str], resume: str, plain: bool, interrupt: Interrupt
-) -> None:
-    from hvdtrain.report import subscribe
-    from hvdtrain.train.assemble import assemble
-    from hvdtrain.train.output import check_output, claim_output
-    from hvdtrain.train.run import Run, make_checkpoints, make_samples
+class _Session:
+    """Runs a recipe on this worker, and again where an elastic job begins anew with other workers."""
 
-    check_output(world, recipe.output_dir)
-    assembly = assemble(recipe, world, interrupt)
-    moved = claim_output(world, recipe.output_dir, afresh=resume == "never")
-    run = Run(assembly, world, make_checkpoints(assembly, world), make_samples(assembly, world), engine)
-    run.begin(resume)
-    if run.finished:
-        if world.rank == 0:
-            typer.echo(
-                f"{recipe.name} is finished: {run.progress}; raise its length, or begin anew with --resume never"
-            )
-        return
-    with subscribe(recipe, reports=world.rank == 0, plain=plain, moved=moved) as publish:
-        for record in run.records():
-            try:
-                publish(record)
-            except BrokenPipeError:
-                # Whoever read the output has gone, as `head` does: that is a request to stop like any other.
-                sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
-                interrupt.requested = True
+    def __init__(
+        self, recipe: Recipe, knobs: Mapping[str, Knob], resume: str, plain: bool, interrupt: Interrupt
+    ) -> None:
+        self._recipe, self._knobs, self._resume, self._plain, self._interrupt = recipe, knobs, resume, plain, interrupt
+        self._publish: Callable[[Record], None] | None = None
+        self._closing = ExitStack()
+
+    def __enter__(self) -> _Session:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._closing.close()
+
+    def __call__(self, world: World, commits: Commits | None = None) -> None:
+        from hvdtrain.train import elastic
+        from hvdtrain.train.assemble import assemble
+        from hvdtrain.train.output import check_output, claim_output
+        from hvdtrain.train.run import Run
+        from hvdtrain.train.samples import make_samples
+        from hvdtrain.train.saving import make_checkpoints
+        from hvdtrain.train.watchdog import Watchdog
+
+        recipe, resume = self._recipe, self._resume
+        check_output(world, recipe.output_dir)
+        assembly = assemble(recipe, world, self._interrupt)
+        moved = claim_output(world, recipe.output_dir, afresh=resume == "never")
+        knobs = {name: str(knob) for name, knob in self._knobs.items() if name.startswith("HOROVOD_")}
+        engine = knobs if world.size > 1 else {}
+        run = Run(assembly, world, make_checkpoints(assembly, world), make_samples(assembly, world), engine, commits)
+        run.begin(resume)
+        self._resume = "auto"  # should workers be lost before they have committed anything
+        if run.finished:
+            if world.rank == 0:
+                typer.echo(
+                    f"{recipe.name} is finished: {run.progress}; raise its length, or begin anew with --resume never"
+                )
+            return
+        with Watchdog(recipe.train.hang_timeout, step=lambda: run.step, beat=_beat, give_up=give_up):
+            for record in elastic.records(run, commits):
+                if world.rank == 0:
+                    self._tell(record, moved)
+
+    def _tell(self, record: Record, moved: str | None) -> None:
+        """Publish a record; the first one finds out where to."""
+        from hvdtrain.report import subscribe
+
+        if self._publish is None:
+            self._publish = self._closing.enter_context(subscribe(self._recipe, plain=self._plain, moved=moved))
+        try:
+            self._publish(record)
+        except BrokenPipeError:
+            # Whoever read the output has gone, as `head` does: that is a request to stop like any other.
+            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+            self._interrupt.requested = True
+
+
+def _beat(step: int, doing: Activity, seconds: float) -> None:
+    from hvdtrain.report import events
+
+    if events.wanted():
+        events.write_beat(launched_rank(), step, doing, seconds)

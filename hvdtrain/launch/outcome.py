@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import signal
+import time
+from collections.abc import Collection
 
 from hvdtrain.errors import HvdtrainError, RunError, UserError
-from hvdtrain.report.events import Line, WorkerError
+from hvdtrain.report.events import Beat, Line, WorkerError
 
 _GLOO_EXIT = re.compile(r"Process (\d+) exit with status code (\d+)\.")
 _MPI_EXIT = re.compile(r"Process name: \[\[\d+,\d+\],(\d+)\]\s+Exit code: +(\d+)")
@@ -19,7 +21,9 @@ _RULE = re.compile(r"-{20,}")
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Exception in thread ")
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit|Warning)\b")
 _CONTINUED = re.compile(r"\s|During handling|The above exception|to do so was|Process name|Exit code")
-_CONSEQUENCES = ("LostWorkerError",)
+_CONSEQUENCES = ("LostWorkerError", "WaitError")
+_SILENT = 8.0
+"""Seconds without a sign of life, of which a worker gives one every two, that are worth telling."""
 
 
 class Outcome:
@@ -31,10 +35,17 @@ class Outcome:
         self._exceptions: list[str] = []
         self._tracebacks: dict[str, bool] = {}
         self._blocks: dict[str, list[str]] = {}
+        self._beats: dict[int, tuple[Beat, float]] = {}
+        self._failed_at: float | None = None
 
     def add_error(self, error: WorkerError) -> None:
         """Take in a deliberate error of a worker."""
         self._errors.append(error)
+        self._failed_at = self._failed_at or time.monotonic()
+
+    def add_beat(self, beat: Beat) -> None:
+        """Take in a worker's sign of life."""
+        self._beats[beat.rank] = beat, time.monotonic()
 
     def add_line(self, line: Line) -> list[str]:
         """Take in a line of horovodrun or mpirun; return the lines to be shown to a person, mostly none."""
@@ -88,11 +99,36 @@ class Outcome:
         if first and (killed or not self._errors):
             return RunError(_exit_message(*first))
         if self._errors:
-            return _worker_error((causes or self._errors)[0])
+            return self._stuck(causes) or _worker_error((causes or self._errors)[0])
         if returncode == 0:
             return None
         said = f": {self._exceptions[-1]}" if self._exceptions else "; see its output above"
         return RunError(f"horovodrun failed with exit code {returncode}{said}")
+
+    def _stuck(self, causes: list[WorkerError]) -> HvdtrainError | None:
+        """Return the error for a worker that hung, with what others waited for; None where none did."""
+        if causes and causes[0].kind == "HangError":
+            return RunError(f"worker {causes[0].rank}: {causes[0].message}{self._waits()}")
+        if causes or self._failed_at is None:
+            return None
+        silent = {rank: self._failed_at - at for rank, (_, at) in self._beats.items() if self._failed_at - at > _SILENT}
+        if not silent:
+            return None
+        told = [
+            f"worker {rank} gave no sign of life for {seconds:.0f} s, last after step {beat.step}, "
+            + (f"waiting for {beat.what}" if beat.waits else f"in {beat.what}")
+            for rank, seconds in silent.items()
+            for beat in (self._beats[rank][0],)
+        ]
+        return RunError(f"{'; '.join(told)}{self._waits(without=silent)}")
+
+    def _waits(self, without: Collection[int] = ()) -> str:
+        """Say which workers waited for which tensor."""
+        by_tensor: dict[str, list[str]] = {}
+        for rank, (beat, _) in sorted(self._beats.items()):
+            if beat.waits and rank not in without:
+                by_tensor.setdefault(beat.what, []).append(str(rank))
+        return "".join(f"; worker {', '.join(ranks)} waited for {tensor}" for tensor, ranks in by_tensor.items())
 
 
 def _worker_error(error: WorkerError) -> HvdtrainError:

@@ -23,7 +23,7 @@ from hvdtrain.launch.tracebacks import Tracebacks
 from hvdtrain.metrics.records import EndRecord, Record
 from hvdtrain.report import events
 from hvdtrain.report.console import View
-from hvdtrain.report.events import Line, OutputParser, WorkerError
+from hvdtrain.report.events import Beat, Line, OutputParser, WorkerError
 
 STOPPING = "stopping: the workers end their step and save a checkpoint; Ctrl-C again ends them at once"
 ENDING = "ending all workers; a resume goes on from the last whole checkpoint"
@@ -55,7 +55,7 @@ class Runner:
         self._stop_timeout = stop_timeout
         self._outcome = Outcome()
         self._tracebacks = Tracebacks()
-        self._queue: queue.SimpleQueue[Record | WorkerError | Line | _Asked | _Closed] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Record | WorkerError | Beat | Line | _Asked | _Closed] = queue.SimpleQueue()
         self._signal: int | None = None
         self._deadline: float | None = None
         self._ending: threading.Thread | None = None
@@ -157,7 +157,7 @@ class Runner:
                 if time.monotonic() - gone_since > 2:
                     break
 
-    def _take(self, item: Record | WorkerError | Line | _Asked | _Closed) -> None:
+    def _take(self, item: Record | WorkerError | Beat | Line | _Asked | _Closed) -> None:
         if isinstance(item, Record):
             self._seen_record = True
             if isinstance(item, EndRecord):
@@ -165,6 +165,8 @@ class Runner:
             self._view(item)
         elif isinstance(item, WorkerError):
             self._outcome.add_error(item)
+        elif isinstance(item, Beat):
+            self._outcome.add_beat(item)
         elif isinstance(item, _Asked):
             self._stop(item.number)
         elif isinstance(item, Line) and item.rank is None:

@@ -133,6 +133,15 @@ class ResizeRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProblemRecord(Record):
+    """Something that went wrong, and what the run did about it, as its recipe says."""
+
+    event: ClassVar[str] = "problem"
+    problem: str
+    action: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class EndRecord(Record):
     """The end of a run.
 
@@ -237,6 +246,7 @@ TYPES: dict[str, type[Record]] = {
         SampleRecord,
         CheckpointRecord,
         ResizeRecord,
+        ProblemRecord,
         EndRecord,
         TrialRecord,
     )

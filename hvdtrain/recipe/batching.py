@@ -23,7 +23,7 @@ class BatchPlan:
     passes: int
 
 
-def plan_batch(config: TrainConfig, workers: int) -> BatchPlan:
+def plan_batch(config: TrainConfig, workers: int, *, uneven: bool = False) -> BatchPlan:
     """Derive accumulation from the global and the micro batch; without a global batch it is one pass of every worker.
 
     Raises:
@@ -34,6 +34,9 @@ def plan_batch(config: TrainConfig, workers: int) -> BatchPlan:
     wanted = config.global_batch_size
     if wanted is None:
         return BatchPlan(in_one_pass, micro, 1)
+    if uneven:
+        largest_share = math.ceil(wanted / workers)
+        return BatchPlan(wanted, min(micro, largest_share), math.ceil(largest_share / micro))
     if wanted % in_one_pass:
         below, above = wanted // in_one_pass * in_one_pass, math.ceil(wanted / in_one_pass) * in_one_pass
         nearest = " or ".join(str(size) for size in (below, above) if size)

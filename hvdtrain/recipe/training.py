@@ -58,6 +58,21 @@ class TrainConfig(Section):
     objective: ObjectiveConfig | None = Field(None, description="What checkpoints are chosen by; null: the task's own.")
     keep_best: bool = Field(True, description="Save the model of the best evaluation, and keep it.")
     early_stopping: EarlyStopping | None = Field(None, description="Stop where evaluations no longer improve.")
+    on_nonfinite: Literal["stop", "skip", "rollback"] = Field(
+        "stop",
+        description="What a loss or gradient that is not finite does: skip its batch, or go back to the last "
+        "checkpoint and skip what was trained on since.",
+    )
+    nonfinite_limit: PositiveInt = Field(10, description="Updates in a row that may be skipped; rollbacks of a run.")
+    on_save_error: Literal["stop", "continue"] = Field(
+        "stop", description="Whether to train on where a checkpoint can't be written; the last one must be."
+    )
+    commit_interval: PositiveInt = Field(
+        10, description="Updates between commits to memory of an elastic run: what losing a worker costs at most."
+    )
+    hang_timeout: PositiveFloat | None = Field(
+        600.0, description="Seconds that a part of a step, or waiting for a worker, may take; null: any time."
+    )
     sync_batchnorm: bool = Field(False, description="BatchNorm over the micro batches of all workers together.")
     log_interval: PositiveInt = Field(10, description="Updates between records.")
     threads_per_worker: Literal["auto"] | PositiveInt = Field("auto", description="auto: the host's cores / workers.")

@@ -26,16 +26,11 @@ class Subscriber(Protocol):
 
 
 @contextmanager
-def subscribe(
-    recipe: Recipe, *, reports: bool, plain: bool = False, moved: str | None = None
-) -> Iterator[Callable[[Record], None]]:
-    """Give the function to publish a run's records with; where `reports` is false it does nothing.
+def subscribe(recipe: Recipe, *, plain: bool = False, moved: str | None = None) -> Iterator[Callable[[Record], None]]:
+    """Give the function to publish a run's records with.
 
     `plain` asks for lines, also on a terminal; `moved` is where an earlier run of the same output directory is now.
     """
-    if not reports:
-        yield lambda record: None
-        return
     from hvdtrain.recipe import dump
     from hvdtrain.report.console import make_reporter
     from hvdtrain.report.environment import gather_environment

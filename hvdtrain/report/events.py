@@ -1,7 +1,8 @@
 """Records and errors as lines on a worker's stdout, and the way back from what horovodrun or mpirun makes of them.
 
 Rank 0 writes `@hvdtrain <json>` lines where the environment has `HVDTRAIN_EVENTS=1`; `@hvdtrain-error <json>` stands
-for a deliberate error of any rank. Both are pure ASCII: Horovod's forwarder dies of a byte that is not UTF-8.
+for a deliberate error of any rank, `@hvdtrain-beat <json>` for a sign of its life. All are pure ASCII: Horovod's
+forwarder dies of a byte that is not UTF-8.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from hvdtrain.metrics.activity import Activity
 from hvdtrain.metrics.lines import from_dict, to_dict
 from hvdtrain.metrics.records import Record
 
 VARIABLE = "HVDTRAIN_EVENTS"
-_RECORD, _ERROR = "@hvdtrain ", "@hvdtrain-error "
+_RECORD, _ERROR, _BEAT = "@hvdtrain ", "@hvdtrain-error ", "@hvdtrain-beat "
 
 
 def wanted(environment: Mapping[str, str] | None = None) -> bool:
@@ -55,6 +57,12 @@ def write_error(error: BaseException, rank: int, stream: TextIO | None = None) -
     _write(stream or sys.stdout, _ERROR + _json(values))
 
 
+def write_beat(rank: int, step: int, doing: Activity, seconds: float, stream: TextIO | None = None) -> None:
+    """Write a sign of life; any rank may."""
+    values = {"rank": rank, "step": step, "what": doing.what, "waits": doing.waits, "seconds": round(seconds, 1)}
+    _write(stream or sys.stdout, _BEAT + _json(values))
+
+
 def _json(values: Mapping[str, Any]) -> str:
     # Without "<", text of the model can't look like the prefix of a rank.
     return json.dumps(values, allow_nan=False).replace("<", "\\u003c")
@@ -85,7 +93,19 @@ class WorkerError:
     kind: str = ""
 
 
-Output = Record | WorkerError | Line
+@dataclass(frozen=True)
+class Beat:
+    """A sign of life: after how many updates a worker does what, and for how many seconds already; `waits` says that it
+    is a tensor for which it waits."""
+
+    rank: int
+    step: int
+    what: str
+    waits: bool = False
+    seconds: float = 0.0
+
+
+Output = Record | WorkerError | Beat | Line
 """One thing that came out of a job."""
 
 
@@ -154,6 +174,9 @@ class OutputParser:
                 return
             if text.startswith(_ERROR):
                 yield _error(_object(text[len(_ERROR) :]), rank)
+                return
+            if text.startswith(_BEAT):
+                yield Beat(**_object(text[len(_BEAT) :]))  # type: ignore[arg-type]
                 return
         except (ValueError, TypeError):
             pass  # A damaged event is shown as the line that it is rather than lost.

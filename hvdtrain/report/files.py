@@ -10,7 +10,7 @@ from typing import Any
 
 from hvdtrain.errors import RunError, SetupError
 from hvdtrain.metrics.lines import dumps, loads
-from hvdtrain.metrics.records import EndRecord, Record, SampleRecord, StartRecord
+from hvdtrain.metrics.records import EndRecord, ProblemRecord, Record, SampleRecord, StartRecord
 from hvdtrain.report.history import History
 from hvdtrain.report.run_report import write_drawn, write_reports, write_texts
 from hvdtrain.report.writing import to_json, write_whole
@@ -82,6 +82,9 @@ class FileReporter:
 
     def _open(self, *, fresh: bool) -> None:
         path = self._dir / METRICS
+        if self._metrics is not None:  # an elastic run begins anew with other workers
+            os.close(self._metrics)
+            self._metrics, self._history = None, History()
         if fresh and path.exists() and path.stat().st_size:
             path.rename(_free_name(path))
         if not fresh:
@@ -117,7 +120,7 @@ def read_records(path: Path) -> list[Record]:
                 record = loads(line)
             except ValueError:
                 continue
-            if isinstance(record, StartRecord):
+            if isinstance(record, StartRecord | ProblemRecord):
                 records = [one for one in records if one.step <= record.step and not isinstance(one, EndRecord)]
             records.append(record)
     return records

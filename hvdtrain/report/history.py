@@ -9,6 +9,7 @@ from hvdtrain.metrics.records import (
     CheckpointRecord,
     EndRecord,
     EvalRecord,
+    ProblemRecord,
     Record,
     ResizeRecord,
     SampleRecord,
@@ -17,6 +18,7 @@ from hvdtrain.metrics.records import (
 )
 
 MAX_POINTS = 2048
+MAX_PROBLEMS = 50
 
 
 class History:
@@ -36,7 +38,9 @@ class History:
         self.sample: SampleRecord | None = None
         self.checkpoint: CheckpointRecord | None = None
         self.resize: ResizeRecord | None = None
+        self.problem: ProblemRecord | None = None
         self.end: EndRecord | None = None
+        self.problems: list[ProblemRecord] = []
         self.evals: list[EvalRecord] = []
         self.curve: list[StepRecord] = []
         self._stride, self._skipped = 1, 0
@@ -44,6 +48,7 @@ class History:
     def __call__(self, record: Record) -> None:
         if isinstance(record, StartRecord):
             self.start = record
+            self._forget_after(record.step)
         elif isinstance(record, StepRecord):
             self._add_step(record)
         elif isinstance(record, EvalRecord):
@@ -54,6 +59,11 @@ class History:
             self.checkpoint = record
         elif isinstance(record, ResizeRecord):
             self.resize = record
+        elif isinstance(record, ProblemRecord):
+            self.problem = record
+            self._forget_after(record.step)
+            # The first and the newest tell most of a run that has more than anybody reads.
+            self.problems = [*self.problems[:MAX_PROBLEMS], record]
         elif isinstance(record, EndRecord):
             self.end = record
 
@@ -117,6 +127,11 @@ class History:
             # Halved rather than cut: the curve keeps its beginning however long the run is.
             self.curve = self.curve[::2]
             self._stride *= 2
+
+    def _forget_after(self, step: int) -> None:
+        """A rollback has undone what came after a step."""
+        self.curve = [one for one in self.curve if one.step <= step]
+        self.evals = [one for one in self.evals if one.step <= step]
 
     def _add_eval(self, record: EvalRecord) -> None:
         self.eval = record

@@ -178,6 +178,9 @@ def _happenings(history: History, *, sample_lines: int) -> RenderableType:
     if history.resize:
         change = f"{history.resize.before} to {history.resize.after} at step {history.resize.step:,}"
         rows.append(("workers", Text(change)))
+    if history.problem:
+        told = Text(f"{history.problem.problem}: {history.problem.action}", style="yellow")
+        rows.append(("warning", _Clipped(told, 2)))
     if history.sample and sample_lines > 0:
         text = fmt.excerpt(history.sample.prompt + history.sample.text)
         rows.append(("sample", _Clipped(Text(text, style="italic"), sample_lines)))

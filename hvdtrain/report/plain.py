@@ -9,6 +9,7 @@ from hvdtrain.metrics.records import (
     CheckpointRecord,
     EndRecord,
     EvalRecord,
+    ProblemRecord,
     Record,
     ResizeRecord,
     SampleRecord,
@@ -124,4 +125,6 @@ def _happening(record: Record) -> list[str]:
         return [f"checkpoint at step {record.step}: {record.path} ({took})"]
     if isinstance(record, ResizeRecord):
         return [f"resized at step {record.step}: from {fmt.plural(record.before, 'worker')} to {record.after}"]
+    if isinstance(record, ProblemRecord):
+        return [f"warning: {fmt.clean(record.problem)}: {fmt.clean(record.action)}"]
     return []

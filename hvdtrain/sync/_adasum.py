@@ -6,7 +6,7 @@ import torch
 
 from hvdtrain.sync._apart import Apart
 from hvdtrain.sync._strategy import NamedParameters, apply
-from hvdtrain.world import World, guard, rest_until_done
+from hvdtrain.world import World, finish
 
 
 class AdaSum(Apart):
@@ -26,6 +26,11 @@ class AdaSum(Apart):
         torch._foreach_copy_(self._before, self._values)
         apply(self.optimizer, scaler)
 
+    def discard(self) -> None:
+        """This worker has no change to combine with the others'."""
+        torch._foreach_copy_(self._before, self._values)
+        self.zero_grad()
+
     def publish(self) -> None:
         torch._foreach_sub_(self._values, self._before)
         self._combine()
@@ -39,5 +44,5 @@ class AdaSum(Apart):
             hvd.allreduce_async_(change, name=name, op=hvd.Adasum)
             for change, name in zip(self._values, self._names, strict=True)
         ]
-        rest_until_done(handles)
-        guard(lambda: [hvd.synchronize(handle) for handle in handles])
+        for handle, name in zip(handles, self._names, strict=True):
+            finish(handle, name)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hvdtrain.sync._flat import FlatBuffers, load_pieces, piece_state
 from hvdtrain.sync._strategy import Replicated, apply
-from hvdtrain.world import guard, rest_until_done
+from hvdtrain.world import finish, guard, rest_until_done
 
 if TYPE_CHECKING:
     from hvdtrain.sync.allreduce import Config
@@ -47,10 +46,10 @@ class AllReduce(Replicated):
         self._cut(config.groups, limit)
         self.parameters = self._pieces(optimizer)
         compression = hvd.Compression.fp16 if config.compression == "fp16" else hvd.Compression.none
-        names = [f"{name}.{i}" for i in range(len(self.parameters))]
+        self._names = [f"{name}.{i}" for i in range(len(self.parameters))]
         self.optimizer = hvd.DistributedOptimizer(
             optimizer,
-            named_parameters=list(zip(names, self.parameters, strict=True)),
+            named_parameters=list(zip(self._names, self.parameters, strict=True)),
             compression=compression,
             op=hvd.Average if divides else hvd.Sum,
             gradient_predivide_factor=config.gradient_predivide_factor,
@@ -110,8 +109,9 @@ class AllReduce(Replicated):
         for p in self.parameters:
             if p not in self.optimizer._handles:
                 self.optimizer._handles[p] = self.optimizer._allreduce_grad_async(p)
-        rest_until_done([handle for handle, _ in self.optimizer._handles.values()])
-        guard(self.optimizer.synchronize)
+        for name, p in zip(self._names, self.parameters, strict=True):
+            rest_until_done([self.optimizer._handles[p][0]], name)
+        guard(self.optimizer.synchronize, self._names[-1])
         if self._wire != self.buffers.values.dtype:
             self._take_back()
 
@@ -143,14 +143,13 @@ class AllReduce(Replicated):
         tensors = [torch.zeros(p.numel(), dtype=self._wire, device=p.device) for p in self.parameters]
         seconds = []
         for repeat in range(6):
-            guard(self._hvd.barrier)
+            guard(self._hvd.barrier, "a barrier")
             start = time.perf_counter()
             handles = [
                 self._hvd.allreduce_async_(t, name=f"probe.{i}", op=self._hvd.Sum) for i, t in enumerate(tensors)
             ]
-            rest_until_done(handles)
-            for handle in handles:
-                guard(partial(self._hvd.synchronize, handle))
+            for i, handle in enumerate(handles):
+                finish(handle, f"probe.{i}")
             if repeat:
                 seconds.append(time.perf_counter() - start)
         return sorted(seconds)[len(seconds) // 2]

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from hvdtrain.errors import SetupError
 from hvdtrain.sync._strategy import Replicated
-from hvdtrain.world import World, guard, rest_until_done
+from hvdtrain.world import World, finish
 
 _RESIDUAL, _UPDATES = "error_feedback", "compression_updates"
 
@@ -100,6 +100,11 @@ class Compressed(Replicated, ABC):
         for p, view in zip(self.parameters, self.grads, strict=True):
             p.grad = view
 
+    def discard(self) -> None:
+        """What was left over of earlier gradients goes too: it was added to these."""
+        self.residual.zero_()
+        self.zero_grad()
+
     def start_sum(self, values: Tensor, what: str) -> int:
         """Begin to sum a tensor over workers, in place."""
         import horovod.torch as hvd
@@ -118,10 +123,7 @@ class Compressed(Replicated, ABC):
 
     def wait(self, handle: int) -> Tensor:
         """Return what a collective made."""
-        import horovod.torch as hvd
-
-        rest_until_done([handle])
-        result: Tensor = guard(lambda: hvd.synchronize(handle))
+        result: Tensor = finish(handle, self.name)
         return result
 
     def own_state(self) -> dict[str, Tensor]:

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from hvdtrain.sync._config import EngineConfig
 
 
+_BY_MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK")
+"""What the environment of a process that MPI started has."""
+
+
 class Defaults(NamedTuple):
     """What `auto` stands for."""
 
@@ -18,16 +22,19 @@ class Defaults(NamedTuple):
 
 
 # The engine's background thread takes a core from the training each time it wakes: a cycle of 1 ms, its own default, is
-# too short on CPUs. A buffer is waited for half a cycle on average: 20 ms is too long. Open MPI reduces through shared
-# memory fastest up to 16 MiB, and of two buffers the first travels while backward goes on. Measured by
-# benchmarks/gradient_buffers.py.
-_CPU = Defaults(fusion_threshold_mb=16.0, cycle_time_ms=10.0)
+# too short on CPUs, and over Gloo, whose wake-ups cost more, 5 ms is. A buffer is waited for half a cycle on average:
+# 20 ms is too long. Open MPI reduces through shared memory fastest up to 16 MiB, and of two buffers the first travels
+# while backward goes on. Measured by benchmarks/gradient_buffers.py.
+_GLOO = Defaults(fusion_threshold_mb=16.0, cycle_time_ms=10.0)
+_MPI = Defaults(fusion_threshold_mb=16.0, cycle_time_ms=5.0)
 _GPU = Defaults(fusion_threshold_mb=128.0, cycle_time_ms=1.0)
 
 
-def defaults(*, on_gpu: bool) -> Defaults:
-    """Return what `auto` stands for on a device."""
-    return _GPU if on_gpu else _CPU
+def defaults(*, on_gpu: bool, environment: Mapping[str, str]) -> Defaults:
+    """Return what `auto` stands for on a device, for a process started in this environment."""
+    if on_gpu:
+        return _GPU
+    return _MPI if any(name in environment for name in _BY_MPI) else _GLOO
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ def knobs(
     is told to yield, or it polls on a core that the training needs. Where collectives of an update follow one another,
     each of them waits for a cycle, and `auto` makes it as much shorter.
     """
-    auto = defaults(on_gpu=on_gpu)
+    auto = defaults(on_gpu=on_gpu, environment=environment)
     fusion_mb = auto.fusion_threshold_mb if config.fusion_threshold_mb == "auto" else config.fusion_threshold_mb
     cycle_ms = auto.cycle_time_ms / config.rounds if config.cycle_time_ms == "auto" else config.cycle_time_ms
     chosen = {}

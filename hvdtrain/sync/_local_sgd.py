@@ -43,6 +43,16 @@ class LocalSGD(Apart):
         if self._outer is not None and self._since == 0:
             self._outer.begin(self._flat)
         apply(self.optimizer, scaler)
+        self._count()
+
+    def discard(self) -> None:
+        """The update counts: the others make theirs, and all average after as many."""
+        if self._outer is not None and self._since == 0:
+            self._outer.begin(self._flat)
+        self.zero_grad()
+        self._count()
+
+    def _count(self) -> None:
         self._updates += 1
         self._since += 1
 

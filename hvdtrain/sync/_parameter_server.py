@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hvdtrain.sync._shards import Sharded
-from hvdtrain.world import World, guard, rest_until_done
+from hvdtrain.world import World, finish, guard
 
 _CHUNK = 1 << 22
 """Elements of each server's shard that travel at once: 16 MiB of float32 a worker, so that a message takes much longer
@@ -95,17 +95,15 @@ class ParameterServer(Sharded):
             handle = guard(
                 lambda tensor=tensor, splits=splits, begin=begin: hvd.alltoall_async(  # type: ignore[misc]
                     tensor, splits, name=f"{self._name}.{what}.{begin}"
-                )
+                ),
+                what,
             )
             flight.append((begin, handle))
         while flight:
             yield self._arrived(*flight.popleft())
 
     def _arrived(self, begin: int, handle: int) -> tuple[int, Tensor]:
-        import horovod.torch as hvd
-
-        rest_until_done([handle])
-        received: Tensor = guard(lambda: hvd.synchronize(handle))[0]
+        received: Tensor = finish(handle, f"{self._name}.{begin}")[0]
         return begin, received
 
     def _pushed(self, begin: int) -> tuple[Tensor, list[int]]:

@@ -98,6 +98,11 @@ class PowerSGD(Compressed):
         for gradient, p, q in zip(self._grad_matrices, bases, _split(self.q, self._q_shapes), strict=True):
             torch.mm(p, q.T, out=gradient)
 
+    def discard(self) -> None:
+        """Q was multiplied with these gradients, and is drawn anew."""
+        super().discard()
+        self.q.copy_(self._fresh_q())
+
     def own_state(self) -> dict[str, Tensor]:
         """Q is the same on all workers, and a residual is of one; an empty tensor could not be gathered."""
         return super().own_state() | ({_Q: self.q} if len(self.q) else {})

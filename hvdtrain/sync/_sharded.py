@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from hvdtrain.sync._shards import Sharded
-from hvdtrain.world import World, guard, rest_until_done
+from hvdtrain.world import World, finish
 
 
 class ReduceScatter(Sharded):
@@ -22,13 +22,11 @@ class ReduceScatter(Sharded):
     def reduce(self) -> None:
         import horovod.torch as hvd
 
-        handle = hvd.reducescatter_async(self.flat_grad, name=f"{self._name}.gradients", op=hvd.Sum)
-        rest_until_done([handle])
-        self.shard_grad.copy_(guard(lambda: hvd.synchronize(handle)))
+        name = f"{self._name}.gradients"
+        self.shard_grad.copy_(finish(hvd.reducescatter_async(self.flat_grad, name=name, op=hvd.Sum), name))
 
     def publish(self) -> None:
         import horovod.torch as hvd
 
-        handle = hvd.allgather_async(self.shard, name=f"{self._name}.parameters")
-        rest_until_done([handle])
-        self.flat.copy_(guard(lambda: hvd.synchronize(handle)))
+        name = f"{self._name}.parameters"
+        self.flat.copy_(finish(hvd.allgather_async(self.shard, name=name), name))

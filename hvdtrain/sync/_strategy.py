@@ -62,6 +62,12 @@ class Strategy(Protocol):
         """Forget the gradients."""
         ...
 
+    def discard(self) -> None:
+        """Take the place of `step` where the gradients are no numbers: leave the parameters as they are, and keep
+        nothing of these gradients.
+        """
+        ...
+
     def agreed(self) -> AbstractContextManager[None]:
         """Return a context in which the model has the parameters that are the run's result so far, equal on all workers
         (unless they never synchronise): for evaluations and checkpoints. After it each worker's are what they were.
@@ -125,6 +131,9 @@ class Replicated:
 
     def zero_grad(self) -> None:
         self.optimizer.zero_grad()
+
+    def discard(self) -> None:
+        self.zero_grad()
 
     def agreed(self) -> AbstractContextManager[None]:
         return nullcontext()

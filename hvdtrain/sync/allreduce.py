@@ -56,7 +56,7 @@ def build(
     name, first = named_parameters[0]
     limit = config.fusion_threshold_mb
     if limit == "auto":
-        limit = defaults(on_gpu=first.is_cuda).fusion_threshold_mb
+        limit = defaults(on_gpu=first.is_cuda, environment=os.environ).fusion_threshold_mb
     asked = os.environ.get("HOROVOD_FUSION_THRESHOLD", "")
     most = int(asked) if asked.isdecimal() else int(limit * 2**20)
     return AllReduce(hvd, optimizer, config, backward_passes_per_step, most, f"gradients.{name}")

@@ -28,7 +28,7 @@ from hvdtrain.train.loop import Loop, PhaseRun
 from hvdtrain.train.schedules import Schedule, scale_to_batch
 from hvdtrain.train.state import model_tensors
 from hvdtrain.train.timing import Stopwatch
-from hvdtrain.world import together
+from hvdtrain.world import elastic, together
 
 if TYPE_CHECKING:
     from hvdtrain.data.encoders import Encoder
@@ -66,7 +66,7 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
         devices.make_deterministic()
     together(world, lambda: _check_workers(recipe, world))
     training = training_workers(recipe.sync, world.size)
-    batch = together(world, lambda: plan_batch(config, training))
+    batch = together(world, lambda: plan_batch(config, training, uneven=elastic.wanted()))
     number_format = together(world, lambda: precision.choose(config.precision, device))
     together(world, lambda: _check_sync(recipe, world, number_format))
     data = data or prepare_alike(recipe, world)
@@ -100,7 +100,9 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
         total_steps=steps,
         empty_batch=_empty_batch(data, task) if synchronised else None,
         servers=world.size - training,
+        most_skipped=config.nonfinite_limit if config.on_nonfinite == "skip" else 0,
     )
+    together(world, lambda: _check_rollback(recipe, loop))
     parameters = sum(p.numel() for p in model.parameters())
     return Assembly(recipe, loop, data, batch, threads, parameters, flops)
 
@@ -204,6 +206,15 @@ def _check_batchnorm(recipe: Recipe, model: torch.nn.Module) -> None:
         raise RecipeError(
             f"train.sync_batchnorm = true: model {recipe.model.name} of this recipe has no BatchNorm to synchronise; "
             "leave it out"
+        )
+
+
+def _check_rollback(recipe: Recipe, loop: Loop) -> None:
+    """All workers go back, or none does: those that don't see each other's gradients can't decide on it together."""
+    if recipe.train.on_nonfinite == "rollback" and not loop.coupled and loop.world.size > 1:
+        raise RecipeError(
+            f"train.on_nonfinite = rollback: with sync.name = {recipe.sync.name} each worker sees its own gradients "
+            "only, and they can't go back together; set train.on_nonfinite to skip or stop"
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,14 +30,27 @@ def engine_environment(loaded: LoadedRecipe) -> dict[str, Knob]:
     )
 
 
-def join(loaded: LoadedRecipe) -> tuple[World, dict[str, Knob]]:
-    """Join the workers with the engine that a recipe wants; return them, and the engine's knobs.
+@dataclass(frozen=True)
+class Joined:
+    """The workers, the engine's knobs by environment variable, and whether it fuses tensors."""
 
-    The engine fuses tensors where the recipe's strategy does not fuse its own.
+    world: World
+    knobs: Mapping[str, Knob]
+    fuses: bool
+
+    def again(self) -> World:
+        """Join the workers that there are now with the same engine, after the one before was shut down."""
+        return worlds.start({variable: knob.value for variable, knob in self.knobs.items()}, fuses=self.fuses)
+
+
+def join(loaded: LoadedRecipe) -> Joined:
+    """Join the workers with the engine that a recipe wants.
+
+    It fuses tensors where the recipe's strategy does not fuse its own.
 
     Raises:
         SetupError: there are several workers and no Horovod.
     """
     chosen = engine_environment(loaded)
     fuses = not getattr(loaded.recipe.sync, "fuses", False)
-    return worlds.start({variable: knob.value for variable, knob in chosen.items()}, fuses=fuses), chosen
+    return Joined(worlds.start({variable: knob.value for variable, knob in chosen.items()}, fuses=fuses), chosen, fuses)

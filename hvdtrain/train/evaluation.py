@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hvdtrain.metrics import activity
 from hvdtrain.metrics.records import EvalRecord
 from hvdtrain.tasks._task import Gathered
 
@@ -40,6 +41,7 @@ def evaluate(
     collected = _Collected()
     with torch.inference_mode():
         for batch in evaluation_batches(dataset, world.rank, world.size, batch_size, limit, numbered=task.numbered):
+            activity.begin("evaluating")
             with precision.autocast():
                 collected.add(task.evaluate(model, {name: tensor.to(device) for name, tensor in batch.items()}))
     model.train(was_training)

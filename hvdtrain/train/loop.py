@@ -6,6 +6,7 @@ gives the gradient of that mean, also where workers hold different numbers of ta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from hvdtrain.errors import NonFiniteError
-from hvdtrain.sync._batchnorm import unsynchronised
-from hvdtrain.train import replicas
+from hvdtrain.train import nonfinite, replicas
+from hvdtrain.train.nonfinite import Statistics, seed_step
 from hvdtrain.train.precision import Precision
 from hvdtrain.train.schedules import Schedule
 from hvdtrain.train.timing import Stopwatch
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Update:
     """What one update did. `loss` is the mean over the valid targets of the global batch, of the last phase, and
-    `losses` that of each phase; `stop` says that some worker was asked to stop."""
+    `losses` that of each phase; `stop` says that some worker was asked to stop, `skipped` why parameters were left as
+    they were."""
 
     step: int
     loss: float
@@ -42,6 +44,7 @@ class Update:
     targets: int
     stop: bool
     losses: Mapping[str, float] = field(default_factory=dict)
+    skipped: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class Loop:
     """Everything that an update needs. `passes` is the number of micro batches a worker runs for one update;
     `step` counts the updates done. `empty_batch` is there where a pass without samples must go through the model
     nevertheless, because its layers take part in collectives. The last `servers` workers only serve: no batch is
-    loaded for them, and they run neither forward nor backward."""
+    loaded for them, and they run neither forward nor backward. Of updates that are no numbers `most_skipped` in a row
+    are left out."""
 
     world: World
     model: torch.nn.Module
@@ -78,13 +82,16 @@ class Loop:
     total_steps: int
     empty_batch: Callable[[], Batch] | None = None
     servers: int = 0
+    most_skipped: int = 0
     step: int = 0
+    _skipped: int = field(default=0, init=False)
 
     def updates(self) -> Iterator[Update]:
         """Do updates until `total_steps`.
 
         Raises:
-            NonFiniteError: a loss or gradient is infinite or NaN; the parameters are as they were before that update.
+            NonFiniteError: a loss or gradient is infinite or NaN, and was so in as many updates before as may be
+                skipped; the parameters are as they were before that update.
         """
         while self.step < self.total_steps:
             self.stopwatch.start()
@@ -117,7 +124,9 @@ class Loop:
         own = all(bool(p.isfinite().all()) for run in self.phases for p in run.parameters)
         bad = [str(rank) for rank, finite in enumerate(self.world.gather(own)) if not finite]
         if bad:
-            raise NonFiniteError(f"step {self.step}: non-finite weights on worker {', '.join(bad)}")
+            error = NonFiniteError(f"step {self.step}: non-finite weights on worker {', '.join(bad)}")
+            error.shared = True
+            raise error
 
     def check_replicas(self) -> None:
         """Make sure that the workers that train have the same model, in the context of `agreed`.
@@ -134,7 +143,9 @@ class Loop:
         batches = next(self.loader)
         self.stopwatch.mark("data")
         totals, norms, losses = torch.zeros(_Totals.WIDTH, dtype=torch.float64), [], {}
+        skipped = ""
         for run in self.phases:
+            before = Statistics(self.model) if self.most_skipped else None
             with _training_only(run, self.phases):
                 pending = self._backward(run, batches)
             if run.strategy.feeds_back:
@@ -145,18 +156,35 @@ class Loop:
                 run.strategy.synchronize()
                 totals = pending.wait().cpu()
             self.stopwatch.mark("wait")
-            norms.append(self._apply(run, lr, batches, totals))
+            try:
+                norms.append(self._apply(run, lr, batches, totals))
+            except NonFiniteError as error:
+                skipped = self._skip(run, before, error)
             losses[run.phase.name] = float(totals[_Totals.LOSS] / totals[_Totals.TARGETS].clamp(min=1))
             self.stopwatch.mark("optimizer")
             run.strategy.publish()
             if run.strategy.publishes:
                 self.stopwatch.mark("wait")
         self.step += 1
+        self._skipped = self._skipped + 1 if skipped else 0
         # Workers that are not coupled see their own flag only; they agree where they log.
         stop = self.coupled and bool(totals[_Totals.STOP])
         loss = losses[self.phases[-1].phase.name]
         samples, targets = int(totals[_Totals.SAMPLES]), int(totals[_Totals.TARGETS])
-        return Update(self.step, loss, lr, max(norms), samples, targets, stop, losses)
+        return Update(self.step, loss, lr, max(norms, default=math.nan), samples, targets, stop, losses, skipped)
+
+    def _skip(self, run: PhaseRun, before: Statistics | None, error: NonFiniteError) -> str:
+        """Leave an update out, as if its batch had never been; return why. Raises the error where no more may be."""
+        if before is None:
+            raise error
+        if self._skipped >= self.most_skipped:
+            told = NonFiniteError(f"{error}, after {self._skipped} updates in a row that were skipped for the like")
+            told.shared = error.shared
+            raise told from error
+        before.put_back()
+        run.strategy.discard()
+        self.precision.updated()
+        return str(error)
 
     def _backward(self, run: PhaseRun, batches: Sequence[Batch]) -> Pending:
         """Run forward and backward over this worker's micro batches; return the sums over workers, still under way."""
@@ -213,7 +241,10 @@ class Loop:
         norm = run.strategy.total_norm(gradients)
         if run.strategy.publishes:
             self.stopwatch.mark("wait")
-        self._check(run, batches, totals, norm)
+        overflow_is_handled = self.precision.scaler is not None
+        # All workers see the same sums, so all of them stop here or none does; one that is not coupled stops alone.
+        if not (totals[_Totals.LOSS].isfinite() and (norm.isfinite() or overflow_is_handled)):
+            raise nonfinite.error(self, run, batches)
         if self.max_grad_norm is not None and norm + 1e-6 > self.max_grad_norm:
             torch.nn.utils.clip_grads_with_norm_(updated, self.max_grad_norm, norm)
         for group in optimizer.param_groups:
@@ -230,47 +261,12 @@ class Loop:
         if gradients and targets != expected:
             torch._foreach_mul_(gradients, expected / max(1, targets))
 
-    def _check(self, run: PhaseRun, batches: Sequence[Batch], totals: torch.Tensor, norm: torch.Tensor) -> None:
-        """All workers see the same sums, so all of them stop here or none does; one that is not coupled stops alone."""
-        overflow_is_handled = self.precision.scaler is not None
-        if totals[_Totals.LOSS].isfinite() and (norm.isfinite() or overflow_is_handled):
-            return
-        own = self._own_trouble(run, batches)
-        culprits = dict(enumerate(self.world.gather(own))) if run.strategy.coupled else {self.world.rank: own}
-        named = [f"{what} on worker {rank}" for rank, what in culprits.items() if what]
-        error = NonFiniteError(f"step {self.step + 1}: non-finite {', '.join(named) or 'sum of the gradients'}")
-        error.shared = run.strategy.coupled
-        raise error
-
-    def _own_trouble(self, run: PhaseRun, batches: Sequence[Batch]) -> str:
-        """Say what is not finite in this worker's own share, computed once more, because the sum can't tell whose it
-        was.
-        """
-        seed_step(self.seed, self.step, self.world.rank)
-        with unsynchronised(self.model):
-            for batch in batches:
-                with self.precision.autocast():
-                    loss = run.phase.loss(self.model, {name: tensor.to(self.device) for name, tensor in batch.items()})
-                if not loss.isfinite():
-                    return "loss"
-                gradients: tuple[torch.Tensor | None, ...] = torch.autograd.grad(
-                    loss, list(run.parameters), allow_unused=True
-                )
-                if not all(bool(g.isfinite().all()) for g in gradients if g is not None):
-                    return "gradient"
-        return ""
-
 
 class _Totals:
     """Where the summed quantities lie in the vector that travels beside the gradients."""
 
     LOSS, TARGETS, SAMPLES, STOP = range(4)
     WIDTH = 4
-
-
-def seed_step(seed: int, step: int, rank: int) -> None:
-    """Make a step's random numbers a function of seed, step and rank: there is no generator state to save."""
-    torch.manual_seed(((seed * 1_000_003 + step) * 1_000_003 + rank) % 2**63)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Origin:
-    """What the run continues: a checkpoint or nothing, the workers it had then, what it had been trained on, and what a
-    person should know of it."""
+    """What the run continues: a checkpoint or nothing, the workers it had then, what it had been trained on, what a
+    person should know of it, the best evaluation, and what it is called."""
 
     checkpoint: str | None
     world_size: int | None
     counts: Counts
     notes: tuple[str, ...]
     objective: Mapping[str, Any] = field(default_factory=dict)
+    source: str | None = None
 
 
 def resume(assembly: Assembly, world: World, wanted: str) -> Origin:
@@ -42,8 +43,18 @@ def resume(assembly: Assembly, world: World, wanted: str) -> Origin:
     path, notes = found
     if path is None:
         return Origin(None, None, Counts(), tuple(notes))
-    snapshot = _read_everywhere(world, Path(path))
-    counts = together(world, lambda: _continue(assembly, snapshot, path))
+    origin = take_up(assembly, world, _read_everywhere(world, Path(path)), path)
+    return replace(origin, checkpoint=path, notes=(*notes, *origin.notes))
+
+
+def take_up(assembly: Assembly, world: World, snapshot: Snapshot, source: str) -> Origin:
+    """Go on from a snapshot that all workers have; `source` is what it is called.
+
+    Raises:
+        CheckpointError: it is of another run.
+    """
+    notes = []
+    counts = together(world, lambda: _continue(assembly, snapshot, source))
     _count_what_is_left(assembly)
     workers, step = snapshot.state["world_size"], snapshot.state["step"]
     before, now = snapshot.state["precision"], assembly.loop.precision.name
@@ -52,7 +63,25 @@ def resume(assembly: Assembly, world: World, wanted: str) -> Origin:
     if workers != world.size and state.has_own(snapshot):
         notes.append(f"{workers} workers had state of their own at step {step}: it goes on as what they agreed on")
     objective = snapshot.state.get("objective", {})
-    return Origin(path, workers, counts, tuple(notes), objective)
+    return Origin(None, workers, counts, tuple(notes), objective, source)
+
+
+def roll_back(assembly: Assembly, world: World) -> dict[str, Any] | None:
+    """Go back to the newest whole checkpoint of the run, and on with the samples that would come now: those between it
+    and here are left out. All workers call it together.
+
+    Returns:
+        What the checkpoint knows of the best evaluation; None where there is no checkpoint.
+    """
+    path, _ = on_first(world, lambda: _choose(assembly.recipe.output_dir, "auto"))
+    if path is None:
+        return None
+    here = assembly.loop.loader.state_dict()
+    snapshot = _read_everywhere(world, Path(path))
+    together(world, lambda: _continue(assembly, snapshot, path))
+    assembly.loop.loader.load_state_dict(here)
+    _count_what_is_left(assembly)
+    return dict(snapshot.state.get("objective", {}))
 
 
 def _choose(output_dir: Path, wanted: str) -> tuple[str | None, list[str]]:

@@ -8,30 +8,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hvdtrain import world as worlds
-from hvdtrain.errors import DivergedError, NonFiniteError, RecipeError
+from hvdtrain.errors import DivergedError, NonFiniteError, RecipeError, RunError
+from hvdtrain.metrics import activity
 from hvdtrain.metrics.records import (
-    CheckpointRecord,
     EvalRecord,
+    ProblemRecord,
     Record,
     ResizeRecord,
     SampleRecord,
-    StartRecord,
     StepRecord,
 )
-from hvdtrain.sync._config import SyncConfig
-from hvdtrain.train import device as devices
 from hvdtrain.train import state
-from hvdtrain.train.checkpoint import Checkpoints, NoCheckpoints
+from hvdtrain.train.beginning import start_record
 from hvdtrain.train.evaluation import evaluate
 from hvdtrain.train.objective import Objective
-from hvdtrain.train.resume import Origin, resume, run_identity
+from hvdtrain.train.resume import Origin, resume, roll_back, run_identity, take_up
 from hvdtrain.train.samples import NoSamples, Samples
+from hvdtrain.train.saving import Checkpoints, NoCheckpoints
 from hvdtrain.train.summary import summarize
 from hvdtrain.train.window import Counts, Window
 
 if TYPE_CHECKING:
     from hvdtrain.train.assemble import Assembly
+    from hvdtrain.train.checkpoint import Snapshot
+    from hvdtrain.train.elastic import Commits
     from hvdtrain.world import World
 
 
@@ -45,8 +45,11 @@ class Run:
         checkpoints: Checkpoints | NoCheckpoints,
         samples: Samples | NoSamples,
         engine: Mapping[str, str],
+        commits: Commits | None = None,
     ) -> None:
+        """Take up what the run is made of; `commits` keeps the state in memory for when workers come or go."""
         self._assembly = assembly
+        self._commits = commits
         self._loop = assembly.loop
         self._config = assembly.recipe.train
         self._world = world
@@ -61,17 +64,29 @@ class Run:
         self._last_checkpoint: str | None = None
         self._last_eval: EvalRecord | None = None
         self._steps: list[StepRecord] = []
+        self._rollbacks = 0
 
     def begin(self, resume_from: str) -> None:
-        """Put the run into its first state: new, or that of a checkpoint ("auto", "never" or a path).
+        """Put the run into its first state: that of the workers' newest commit, if they have one; or else new, or that
+        of a checkpoint ("auto", "never" or a path).
 
         Raises:
             CheckpointError: the checkpoint is missing, damaged or of another run.
         """
-        self._origin = resume(self._assembly, self._world, resume_from)
+        committed = self._commits.newest(self._world) if self._commits else None
+        if committed is not None:
+            owner, snapshot = committed
+            self._origin = take_up(self._assembly, self._world, snapshot, f"the commit of worker {owner}")
+        else:
+            self._origin = resume(self._assembly, self._world, resume_from)
         self._objective.load_state_dict(self._origin.objective)
         self._last_checkpoint = self._origin.checkpoint
         self._window.counts = self._origin.counts
+
+    @property
+    def step(self) -> int:
+        """Updates done."""
+        return self._loop.step
 
     @property
     def finished(self) -> bool:
@@ -93,23 +108,21 @@ class Run:
         """
         self._loop.interrupt.begin()
         self._checkpoints.begin(self._loop.step, self._objective.facts() if self._config.keep_best else None)
-        yield self._start_record(self._origin)
+        yield start_record(self._assembly, self._origin, self._engine, self._followed)
         before = self._origin.world_size
         if before is not None and before != self._world.size:
             yield ResizeRecord(step=self._loop.step, before=before, after=self._world.size)
-        began, reason = time.perf_counter(), "finished"
+        began, reason = time.perf_counter(), ""
         self._window.open()
-        try:
-            for update in self._loop.updates():
-                self._window.add(update)
-                ended = yield from self._between_updates(update.stop)
-                if ended:
-                    reason = ended
-                    break
-        except (NonFiniteError, DivergedError) as error:
-            told = type(error)(f"{error}; the last good checkpoint: {self._last_good()}")
-            told.shared = error.shared
-            raise told from error
+        while not reason:
+            try:
+                reason = yield from self._train()
+            except NonFiniteError as error:
+                if not self._may_roll_back(error):
+                    raise self._told(error) from error
+                yield self._roll_back(error)
+            except DivergedError as error:
+                raise self._told(error) from error
         elapsed = time.perf_counter() - began
         yield summarize(
             self._assembly,
@@ -121,6 +134,43 @@ class Run:
             elapsed=elapsed,
             counts=self._window.counts,
         )
+
+    def _train(self) -> Generator[Record, None, str]:
+        """Do updates, and what is due between them; return why the run ends."""
+        for update in self._loop.updates():
+            self._window.add(update)
+            if update.skipped:
+                yield ProblemRecord(step=update.step, problem=update.skipped, action="its batch was skipped")
+            ended = yield from self._between_updates(update.stop)
+            if ended:
+                return ended
+        return "finished"
+
+    def _may_roll_back(self, error: NonFiniteError) -> bool:
+        """Whether the recipe wants a rollback, all workers are at the same point, and some are left."""
+        config = self._config
+        return config.on_nonfinite == "rollback" and error.shared and self._rollbacks < config.nonfinite_limit
+
+    def _roll_back(self, error: NonFiniteError) -> ProblemRecord:
+        """Go back to the newest checkpoint, and on with the samples that come now; raise the error without one."""
+        at = self._loop.step
+        self._rollbacks += 1
+        objective = roll_back(self._assembly, self._world)
+        if objective is None:
+            raise self._told(error) from error
+        self._objective.load_state_dict(objective)
+        self._window.restart()
+        action = (
+            f"back from step {at} to {self._loop.step}, and on with other samples "
+            f"(rollback {self._rollbacks} of at most {self._config.nonfinite_limit})"
+        )
+        return ProblemRecord(step=self._loop.step, problem=str(error), action=action)
+
+    def _told(self, error: RunError) -> RunError:
+        """Return the error with what a person can go on from."""
+        told = type(error)(f"{error}; the last good checkpoint: {self._last_good()}")
+        told.shared = error.shared
+        return told
 
     def _last_good(self) -> str:
         """Name the newest checkpoint; only worker 0 knows which were written."""
@@ -136,6 +186,7 @@ class Run:
         evaluates = config.eval_interval > 0 and (last or (_due(step, config.eval_interval) and not stop_asked))
         saves = last or stop_asked or _due(step, config.save_interval)
         if not (logs or evaluates or saves):
+            self._commit()
             return ""
         self._loop.stopwatch.pause()
         if logs:
@@ -143,12 +194,13 @@ class Run:
             self._steps.append(record)
             yield record
         if evaluates or saves or stop_asked:
-            yield from self._evaluate_and_save(evaluates, saves or stop_asked)
+            yield from self._evaluate_and_save(evaluates, saves or stop_asked, last=last or stop_asked)
         if last:
             return "finished"
         if stop_asked:
             return "stopped"
         if not self._objective.exhausted:
+            self._commit()
             return ""
         if not logs:
             record, _ = self._window.close()
@@ -156,7 +208,7 @@ class Run:
             yield record
         return "converged"
 
-    def _evaluate_and_save(self, evaluates: bool, saves: bool) -> Iterator[Record]:
+    def _evaluate_and_save(self, evaluates: bool, saves: bool, *, last: bool) -> Iterator[Record]:
         began = time.perf_counter()
         self._loop.check_weights()
         state.average_buffers(self._loop.model, self._world, self._loop.training_workers)
@@ -165,8 +217,9 @@ class Run:
             self._loop.check_replicas()
             if evaluates:
                 best = yield from self._evaluate()
-            if saves or (best and self._config.keep_best) or self._objective.exhausted:
-                yield from self._save(best)
+            last = last or self._objective.exhausted
+            if saves or (best and self._config.keep_best) or last:
+                yield from self._save(best, last=last)
         # The next step begins together, so that no worker's wait for this one's disk counts as its imbalance.
         self._world.gather(None)
         self._window.leave_out(time.perf_counter() - began)
@@ -205,6 +258,7 @@ class Run:
         """Every worker makes the same from the same weights, so nobody has to know who reports."""
         from hvdtrain.train.generation import generate
 
+        activity.begin("making a sample")
         task, seed = self._loop.task, self._assembly.recipe.seed
         shown = task.show(self._loop.model, self._assembly.data.val, seed)
         if shown is not None:
@@ -224,76 +278,42 @@ class Run:
         )
         yield SampleRecord(step=self._loop.step, prompt=request.prompt, text="".join(pieces))
 
-    def _save(self, best: bool) -> Iterator[CheckpointRecord]:
-        """Save; every worker takes part in taking the snapshot, and one writes it."""
+    def _commit(self) -> None:
+        """Keep the state in memory, where that is due, and see whether hosts have come or gone."""
+        if self._commits is None or not _due(self._loop.step, self._config.commit_interval):
+            return
+        self._loop.stopwatch.pause()
+        state.average_buffers(self._loop.model, self._world, self._loop.training_workers)
+        with self._loop.agreed():
+            self._commits.keep(self._snapshot())
+        self._commits.check_hosts()
+
+    def _snapshot(self) -> Snapshot:
+        """Return the run's state, in the context of `agreed`; all workers take it together."""
         extra = {
             "identity": run_identity(self._assembly),
             "targets": self._window.counts.targets,
             "objective": self._objective.state_dict(),
         }
+        return state.take(self._loop, extra)
+
+    def _save(self, best: bool, *, last: bool) -> Iterator[Record]:
+        """Save; every worker takes part in taking the snapshot, and one writes it."""
         marked = self._objective.facts() if best and self._config.keep_best else None
-        record = self._checkpoints.save(state.take(self._loop, extra), marked)
+        activity.begin("saving a checkpoint")
+        snapshot = self._snapshot()
+        if self._commits is not None:
+            self._commits.keep(snapshot)
+        try:
+            record = self._checkpoints.save(snapshot, marked)
+        except RunError as error:
+            if last or self._config.on_save_error == "stop":
+                raise
+            yield ProblemRecord(step=self._loop.step, problem=str(error), action="the run goes on without it")
+            return
         if record is not None:
             self._last_checkpoint = record.path
             yield record
-
-    def _start_record(self, origin: Origin) -> StartRecord:
-        assembly, loop, recipe = self._assembly, self._loop, self._assembly.recipe
-        return StartRecord(
-            step=loop.step,
-            name=recipe.name,
-            output_dir=str(recipe.output_dir),
-            world_size=self._world.size,
-            servers=loop.servers,
-            hosts=len(set(worlds.hosts(self._world))),
-            device=devices.describe(loop.device),
-            threads_per_worker=assembly.threads,
-            precision=loop.precision.name,
-            precision_reason=loop.precision.reason,
-            total_steps=loop.total_steps,
-            global_batch_size=assembly.batch.global_batch_size,
-            micro_batch_size=assembly.batch.micro_batch_size,
-            gradient_accumulation_steps=assembly.batch.passes,
-            learning_rate=loop.schedule.peak,
-            learning_rate_rule=loop.schedule.rule,
-            parameters=assembly.parameters,
-            flops_per_token=assembly.flops_per_token,
-            train_targets=assembly.data.train.targets,
-            val_targets=assembly.data.val.targets,
-            unit=loop.task.unit,
-            loss_unit=loop.task.loss_unit,
-            objective=self._followed,
-            references=loop.task.references(assembly.data, "val"),
-            sync=recipe.sync.name if self._world.size > 1 else "none",
-            engine=self._engine,
-            resumed_from=origin.checkpoint,
-            notes=(*self._workers_notes(), *assembly.data.notes, *origin.notes),
-        )
-
-    def _workers_notes(self) -> tuple[str, ...]:
-        sync, hosts = self._assembly.recipe.sync, worlds.hosts(self._world)
-        own = sync.notes(hosts) if isinstance(sync, SyncConfig) and len(hosts) > 1 else ()
-        return (*own, *devices.crowding(self._assembly.threads, self._world))
-
-
-def make_checkpoints(assembly: Assembly, world: World) -> Checkpoints | NoCheckpoints:
-    """Return the writer of checkpoints on the worker that reports, and its peer that writes nothing on the others."""
-    if world.rank != 0:
-        return NoCheckpoints()
-    from hvdtrain.recipe import dump
-
-    recipe, tokenizer = assembly.recipe, assembly.data.encoder.tokenizer
-    return Checkpoints(
-        Path(recipe.output_dir) / "checkpoints",
-        recipe=dump(recipe),
-        save_tokenizer=tokenizer.save if tokenizer is not None else None,
-        keep_last=recipe.train.keep_last,
-    )
-
-
-def make_samples(assembly: Assembly, world: World) -> Samples | NoSamples:
-    """Return the writer of samples on the worker that reports, and its peer on the others."""
-    return Samples(Path(assembly.recipe.output_dir) / "samples") if world.rank == 0 else NoSamples()
 
 
 def _due(step: int, interval: int) -> bool:

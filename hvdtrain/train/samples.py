@@ -10,6 +10,8 @@ from hvdtrain.metrics.records import SampleRecord
 
 if TYPE_CHECKING:
     from hvdtrain.tasks._task import Shown
+    from hvdtrain.train.assemble import Assembly
+    from hvdtrain.world import World
 
 
 class Samples:
@@ -43,3 +45,8 @@ class NoSamples:
 
     def keep(self, shown: Shown, step: int) -> SampleRecord:
         return SampleRecord(step=step, prompt=shown.prompt, text=shown.text)
+
+
+def make_samples(assembly: Assembly, world: World) -> Samples | NoSamples:
+    """Return the writer of samples on the worker that reports, and its peer on the others."""
+    return Samples(Path(assembly.recipe.output_dir) / "samples") if world.rank == 0 else NoSamples()

@@ -8,6 +8,17 @@ from typing import Any
 
 import torch
 
+from hvdtrain.metrics import activity
+
+_AFTER = {
+    "data": "forward",
+    "forward": "backward",
+    "backward": "forward or backward",
+    "wait": "the optimizer",
+    "optimizer": "the end of the step",
+}
+"""What comes after each part of a step."""
+
 
 class Stopwatch:
     """Times the parts of steps. On a GPU it marks the stream with events, so that measuring waits for nothing.
@@ -30,6 +41,7 @@ class Stopwatch:
 
     def start(self) -> None:
         now = self._now()
+        activity.begin("loading data")
         if self._open:
             self._steps[-1].append(("end", now))
         self._steps.append([("start", now)])
@@ -37,6 +49,7 @@ class Stopwatch:
 
     def mark(self, part: str) -> None:
         self._steps[-1].append((part, self._now()))
+        activity.begin(_AFTER[part])
 
     def pause(self) -> None:
         if self._open:

@@ -45,6 +45,13 @@ class Window:
         """Begin to count time."""
         self._began = self._since = time.perf_counter()
 
+    def restart(self) -> None:
+        """Forget the updates since the last record: a rollback has undone them."""
+        self._updates = []
+        self._loop.stopwatch.pause()
+        self._loop.stopwatch.drain()
+        self._since, self._left_out = time.perf_counter(), 0.0
+
     def leave_out(self, seconds: float) -> None:
         """Take time that was not training's out of this window."""
         self._left_out += seconds
@@ -60,7 +67,8 @@ class Window:
         wall, self._since, self._left_out = now - self._since - self._left_out, now, 0.0
         device, interrupt = self._loop.device, self._loop.interrupt
         updates, self._updates = self._updates, []
-        loss, losses = fmean(update.loss for update in updates), _means([update.losses for update in updates])
+        good = [update for update in updates if not update.skipped] or updates
+        loss, losses = fmean(update.loss for update in good), _means([update.losses for update in good])
         seen = Counts(sum(update.samples for update in updates), sum(update.targets for update in updates))
         mine = [wall, self._loop.stopwatch.drain(), memory_bytes(device), interrupt.requested]
         everyone = self._world.gather([*mine, loss, losses, seen.samples, seen.targets])

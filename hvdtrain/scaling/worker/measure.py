@@ -33,7 +33,8 @@ def measure(task: Task, loaded: LoadedRecipe) -> TrialRecord:
     The block with synchronisation comes first. Then the workers train without it, first beside the running engine and
     last without: an engine that was shut down does not come back.
     """
-    world, knobs = join(loaded)
+    joined = join(loaded)
+    world, knobs = joined.world, joined.knobs
     engine = {name: str(knob) for name, knob in knobs.items() if name.startswith("HOROVOD_")} if world.size > 1 else {}
     found: dict[str, Any] = {"engine": engine, "controller": world.controller}
     if world.size > 1:

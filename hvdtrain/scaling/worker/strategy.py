@@ -32,7 +32,8 @@ def train(task: StrategyTask, loaded: LoadedRecipe) -> StrategyRecord:
     Workers that do not synchronise are the floor: they shut the engine down before they begin, and validate by
     themselves, each on its share of the data.
     """
-    world, knobs = join(loaded)
+    joined = join(loaded)
+    world, knobs = joined.world, joined.knobs
     apart = loaded.recipe.sync.name == "none" and world.size > 1
     run = assemble(loaded.recipe, worlds.Detached(world) if apart else world, Interrupt())
     known: dict[str, Any] = {

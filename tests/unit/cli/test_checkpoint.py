@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from hvdtrain.cli.checkpoint import app
 from hvdtrain.errors import CheckpointError
-from hvdtrain.train.checkpoint import Checkpoints, Snapshot
+from hvdtrain.train.checkpoint import Snapshot
+from hvdtrain.train.saving import Checkpoints
 
 MODEL = {"weight": torch.arange(6.0).view(2, 3), "bias": torch.tensor([math.nan, 0.0])}
 OPTIMIZER = {"only.0.exp_avg": torch.ones(2, 3)}

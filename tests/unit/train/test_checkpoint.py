@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from hvdtrain.errors import CheckpointError, RunError
-from hvdtrain.train import checkpoint
-from hvdtrain.train.checkpoint import Checkpoints, Snapshot
+from hvdtrain.train import checkpoint, saving
+from hvdtrain.train.checkpoint import Snapshot
+from hvdtrain.train.saving import Checkpoints
 
 
 def snapshot(step: int) -> Snapshot:
@@ -79,7 +80,7 @@ def test_a_manifest_cannot_point_outside(tmp_path: Path) -> None:
     values = json.loads(manifest.read_text())
     secret = tmp_path / "secret"
     secret.write_text("x")
-    values["files"]["../secret"] = checkpoint._sha256(secret)
+    values["files"]["../secret"] = checkpoint.sha256(secret)
     manifest.write_text(json.dumps(values))
     with pytest.raises(CheckpointError, match="missing"):
         checkpoint.verify(tmp_path / "step-2")
@@ -93,7 +94,7 @@ def test_a_failed_write_leaves_the_older_checkpoint_and_no_remains(
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(saving, "save_file", full)
     with pytest.raises(RunError, match="No space left on device"):
         writer(tmp_path).save(snapshot(2))
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]

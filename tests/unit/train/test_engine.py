@@ -23,6 +23,6 @@ def test_the_engine_fuses_only_what_the_strategy_does_not(
         return worlds.Solo()
 
     monkeypatch.setattr(worlds, "start", start)
-    _, knobs = engine.join(load(small_recipe, [f"sync={{name: {sync}}}"]))
+    knobs = engine.join(load(small_recipe, [f"sync={{name: {sync}}}"])).knobs
     assert started == {"knobs": {name: knob.value for name, knob in knobs.items()}, "fuses": fuses}
     assert "HOROVOD_FUSION_THRESHOLD" in knobs

@@ -132,7 +132,7 @@ def test_a_state_that_lacks_a_value_is_named(trained: Train) -> None:
     del state["targets"]
     (place / "state.json").write_text(json.dumps(state))
     manifest = json.loads((place / "manifest.json").read_text())
-    manifest["files"]["state.json"] = checkpoint._sha256(place / "state.json")
+    manifest["files"]["state.json"] = checkpoint.sha256(place / "state.json")
     (place / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match="targets"):
         trained("lr_scheduler={name: constant}")

@@ -16,6 +16,7 @@ import torch
 
 from hvdtrain.errors import LostWorkerError, SetupError, UserError
 from hvdtrain.launched import launched_size
+from hvdtrain.metrics import activity
 
 T = TypeVar("T")
 
@@ -62,8 +63,8 @@ class World(Protocol):
         """Return the rows of all workers one behind the other, by rank; all but their number is alike."""
         ...
 
-    def broadcast_(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Overwrite every tensor with rank 0's; names, shapes and types must be equal on all workers."""
+    def broadcast_(self, tensors: Mapping[str, torch.Tensor], root: int = 0) -> None:
+        """Overwrite every tensor with that of rank `root`; names, shapes and types must be equal on all workers."""
         ...
 
     def close(self) -> None:
@@ -96,7 +97,7 @@ class Solo:
     def concatenate(self, rows: torch.Tensor, name: str) -> torch.Tensor:
         return rows
 
-    def broadcast_(self, tensors: Mapping[str, torch.Tensor]) -> None:
+    def broadcast_(self, tensors: Mapping[str, torch.Tensor], root: int = 0) -> None:
         return None
 
     def close(self) -> None:
@@ -121,7 +122,7 @@ class Detached:
     def concatenate(self, rows: torch.Tensor, name: str) -> torch.Tensor:
         return torch.cat([rows] * self.size)
 
-    def broadcast_(self, tensors: Mapping[str, torch.Tensor]) -> None:
+    def broadcast_(self, tensors: Mapping[str, torch.Tensor], root: int = 0) -> None:
         return None
 
     def close(self) -> None:
@@ -140,36 +141,38 @@ class Horovod:
         self.controller = "mpi" if hvd.mpi_enabled() else "gloo"
 
     class _Handle:
-        def __init__(self, hvd: Any, handle: int) -> None:
-            self._hvd, self._handle = hvd, handle
+        def __init__(self, hvd: Any, handle: int, name: str) -> None:
+            self._hvd, self._handle, self._name = hvd, handle, name
 
         def wait(self) -> torch.Tensor:
-            rest_until_done([self._handle])
-            result: torch.Tensor = guard(lambda: self._hvd.synchronize(self._handle))
+            result: torch.Tensor = finish(self._handle, self._name)
             return result
 
         def done(self) -> bool:
             return bool(self._hvd.poll(self._handle))
 
     def start_sum(self, values: torch.Tensor, name: str) -> Pending:
-        return self._Handle(self._hvd, self._hvd.allreduce_async_(values, name=name, op=self._hvd.Sum))
+        return self._Handle(self._hvd, self._hvd.allreduce_async_(values, name=name, op=self._hvd.Sum), name)
 
     def gather(self, value: Any) -> list[Any]:
         # JSON holds no line end, so that the values part themselves and one collective is enough.
         mine = torch.frombuffer(bytearray(json.dumps(value).encode() + b"\n"), dtype=torch.uint8)
-        everyone = guard(lambda: self._hvd.allgather(mine, name="gather"))
+        everyone = guard(lambda: self._hvd.allgather(mine, name="gather"), "gather")
         return [json.loads(line) for line in everyone.numpy().tobytes().splitlines()]
 
     def concatenate(self, rows: torch.Tensor, name: str) -> torch.Tensor:
         # An all-gather of nothing at all is refused by some controllers.
         if sum(self.gather(len(rows))) == 0:
             return rows
-        whole: torch.Tensor = guard(lambda: self._hvd.allgather(rows.contiguous(), name=name))
+        whole: torch.Tensor = guard(lambda: self._hvd.allgather(rows.contiguous(), name=name), name)
         return whole
 
-    def broadcast_(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        handles = [self._hvd.broadcast_async_(tensor, 0, name=f"broadcast.{name}") for name, tensor in tensors.items()]
-        guard(lambda: [self._hvd.synchronize(handle) for handle in handles])
+    def broadcast_(self, tensors: Mapping[str, torch.Tensor], root: int = 0) -> None:
+        handles = {
+            name: self._hvd.broadcast_async_(tensor, root, name=f"broadcast.{name}") for name, tensor in tensors.items()
+        }
+        for name, handle in handles.items():
+            finish(handle, f"broadcast.{name}")
 
     def close(self) -> None:
         self._hvd.shutdown()
@@ -194,9 +197,13 @@ def start(engine: Mapping[str, str], *, fuses: bool = True) -> World:
     except ImportError as error:
         raise SetupError(HOROVOD_MISSING.format(size=launched_size())) from error
     threshold = os.environ.get("HOROVOD_FUSION_THRESHOLD")
-    if not fuses:
+    if elastic:
+        # Where both the threshold and the cycle time are set, 0.28.1 writes past a vector's end as it starts anew
+        # (BayesianParameter::SetValue in its parameter_manager.cc), so that it crashes after every change of workers.
+        os.environ.pop("HOROVOD_FUSION_THRESHOLD", None)
+    elif not fuses:
         os.environ["HOROVOD_FUSION_THRESHOLD"] = "0"
-    guard(hvd.init)
+    guard(hvd.init, "the start of the engine")
     if threshold is not None:
         os.environ["HOROVOD_FUSION_THRESHOLD"] = threshold
     if hvd.size() != launched_size() and not elastic:
@@ -241,19 +248,29 @@ def on_first(world: World, work: Callable[[], Any]) -> Any:
     return world.gather(together(world, lambda: work() if world.rank == 0 else None))[0]
 
 
-def broadcast_tensors(world: World, tensors: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
-    """Return rank 0's tensors on every worker; the others pass None and learn names, shapes and types first."""
+def broadcast_tensors(
+    world: World, tensors: Mapping[str, torch.Tensor] | None, root: int = 0
+) -> dict[str, torch.Tensor]:
+    """Return the tensors of rank `root` on every worker; the others pass None, and learn names, shapes and types."""
     mine = {name: [list(t.shape), str(t.dtype).removeprefix("torch.")] for name, t in (tensors or {}).items()}
-    layout: dict[str, tuple[list[int], str]] = world.gather(mine)[0]
+    layout: dict[str, tuple[list[int], str]] = world.gather(mine)[root]
     received = {
         name: tensors[name].contiguous() if tensors else torch.empty(shape, dtype=getattr(torch, dtype))
         for name, (shape, dtype) in layout.items()
     }
-    world.broadcast_(received)
+    world.broadcast_(received, root)
     return received
 
 
-def rest_until_done(handles: Iterable[int]) -> None:
+def finish(handle: int, name: str) -> Any:
+    """Wait for a collective of Horovod, of the tensor of that name, and return what it made."""
+    import horovod.torch as hvd
+
+    rest_until_done([handle], name)
+    return guard(lambda: hvd.synchronize(handle), name)
+
+
+def rest_until_done(handles: Iterable[int], name: str) -> None:
     """Sleep until collectives of Horovod are done, and leave it to Horovod where there are GPUs.
 
     Its own wait asks without a pause, on a core that its engine, or another worker, could use.
@@ -262,17 +279,19 @@ def rest_until_done(handles: Iterable[int]) -> None:
 
     if torch.cuda.is_available():
         return
-    for handle in handles:
-        while not hvd.poll(handle):
-            time.sleep(_NAP)
+    with activity.waiting(name):
+        for handle in handles:
+            while not hvd.poll(handle):
+                time.sleep(_NAP)
 
 
-def guard(collective: Callable[[], T]) -> T:
-    """Run a collective; Horovod's error for a worker that is gone becomes ours."""
+def guard(collective: Callable[[], T], name: str) -> T:
+    """Run a collective, of the tensor of that name; Horovod's error for a worker that is gone becomes ours."""
     from horovod.common.exceptions import HorovodInternalError
 
     try:
-        return collective()
+        with activity.waiting(name):
+            return collective()
     except HorovodInternalError as error:
         # Horovod says so too where workers ask for tensors that do not go together.
         said = (str(error).splitlines() or [""])[0][:300]

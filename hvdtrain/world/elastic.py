@@ -1,0 +1,53 @@
+"""Horovod Elastic: workers that come and go while a job runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+
+from hvdtrain.errors import LostWorkerError
+from hvdtrain.world import Horovod, World
+
+
+def wanted() -> bool:
+    """Whether this process is a worker of an elastic job."""
+    return os.environ.get("HOROVOD_ELASTIC") == "1"
+
+
+def run(attempt: Callable[[World, Callable[[], None]], None], again: Callable[[], World]) -> None:
+    """Call `attempt` with the workers that there are, anew after each change of them, until it returns.
+
+    Args:
+        attempt: is given the workers, and a function that ends the attempt where hosts have come or gone; all workers
+            call that together. No collective comes before it. A `LostWorkerError` of it ends the attempt only.
+        again: joins the workers that there are now, once the engine is shut down.
+    """
+    import horovod.torch as hvd
+    from horovod.common.elastic import State, run_fn
+    from horovod.common.exceptions import HorovodInternalError
+
+    class Hosts(State):  # type: ignore[misc]
+        """What Horovod wants to know of a state: nothing, as `attempt` sees to its own."""
+
+        def save(self) -> None: ...
+
+        def restore(self) -> None: ...
+
+        def sync(self) -> None: ...
+
+    def first(values: Iterable[int]) -> list[int]:
+        # Not Horovod's own broadcast of objects, which unpickles what another worker sent.
+        told: list[int] = Horovod(hvd).gather([int(value) for value in values])[0]
+        return told
+
+    def go(hosts: State) -> None:
+        try:
+            attempt(Horovod(hvd), hosts.check_host_updates)
+        except LostWorkerError as error:
+            raise HorovodInternalError(str(error)) from error
+
+    def reset() -> None:
+        hvd.shutdown()
+        again()
+
+    run_fn(go, reset)(Hosts(bcast_object=first, get_rank=hvd.rank))
