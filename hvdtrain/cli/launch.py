@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hvdtrain.cli.horovodrun_flags import with_flags
-from hvdtrain.errors import UserError
+from hvdtrain.errors import RunError, UserError
 from hvdtrain.launch.flags import FLAGS
 
 if TYPE_CHECKING:
     from hvdtrain.launch.command import Launch
     from hvdtrain.launch.hosts import Host
+    from hvdtrain.launch.runner import Runner
     from hvdtrain.recipe import Recipe
+    from hvdtrain.report.console import View
 
 CONTEXT: dict[str, Any] = {}
 _PRINTING: Any = {"rich_help_panel": "Instead of running", "show_default": False}
@@ -46,6 +48,9 @@ def launch(
     stop_timeout: Annotated[
         float, typer.Option(min=0, help="Seconds that the workers have for a checkpoint after Ctrl-C or SIGTERM.")
     ] = 120.0,
+    restarts: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How often to start a job that failed again, from its checkpoint.")
+    ] = 0,
     host_check: Annotated[
         bool, typer.Option("--host-check/--no-host-check", help="Ask other hosts first whether they fit together.")
     ] = True,
@@ -88,7 +93,7 @@ def launch(
     if instead is not None:
         typer.echo(_text(request, instead, cores, gpus, image), nl=False)
         return
-    code = _run(request, plain, stop_timeout, host_check)
+    code = _run(request, plain, stop_timeout, host_check, restarts)
     if code:
         raise typer.Exit(code)
 
@@ -105,13 +110,15 @@ def _validate(request: Launch, *, starts: bool) -> Recipe:
     """Check all that can be checked without the hosts; a job that starts has to do with what is installed here."""
     from hvdtrain.launch import command
     from hvdtrain.recipe import load
-    from hvdtrain.recipe.batching import plan_batch
+    from hvdtrain.recipe.batching import check_elastic, plan_batch
     from hvdtrain.sync._config import training_workers
 
     command.check(request)
     recipe = load(request.recipe, list(request.overrides)).recipe
     _check_sync(recipe, request, starts)
-    if not request.elastic:
+    if request.elastic:
+        check_elastic(recipe)
+    else:
         plan_batch(recipe.train, training_workers(recipe.sync, request.workers))
     return recipe
 
@@ -145,12 +152,10 @@ def _text(request: Launch, kind: str, cores: int | None, gpus: bool, image: str 
     return scripts.slurm(request, resources) if kind == "slurm" else scripts.mpijob(request, resources)
 
 
-def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool) -> int:
+def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool, restarts: int) -> int:
     """Check all that can be checked before anything is started, then run the job; return its exit code."""
-    from hvdtrain.launch import command, hosts
+    from hvdtrain.launch import hosts
     from hvdtrain.launch.preflight import preflight
-    from hvdtrain.launch.processes import Job
-    from hvdtrain.launch.runner import Runner
     from hvdtrain.report.console import make_view
 
     _validate(request, starts=True)
@@ -158,12 +163,31 @@ def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool) ->
     named = request.hosts or (hosts.discover(script) if script else ())
     if not script:
         request = replace(request, flags=hosts.flags_for(request.flags, named))
-    line = command.horovodrun(command.find_horovodrun(), request)
     elsewhere = hosts.remote(named)
     view = make_view(plain=plain)
     if elsewhere and host_check:
         for warning in preflight(named, request.controller, request.flags).warnings:
             view.message(f"warning: {warning}")
-    job = Job("", elsewhere, request.flags.get("ssh_port"), request.flags.get("ssh_identity_file"))
     view.notice(f"starting {request.workers} workers")
-    return Runner(line, view, job, stop_timeout=stop_timeout).run()
+    for again in range(1, restarts + 1):
+        runner = _runner(request, elsewhere, view, stop_timeout)
+        try:
+            return runner.run()
+        except RunError as error:
+            typer.echo(f"warning: {error}; starting the job again ({again} of at most {restarts} times)", err=True)
+        if runner.saved:
+            # Not before: what the directory holds until then may be an earlier run's.
+            request = replace(request, resume="auto")
+        view = make_view(plain=plain)
+    return _runner(request, elsewhere, view, stop_timeout).run()
+
+
+def _runner(request: Launch, elsewhere: tuple[str, ...], view: View, stop_timeout: float) -> Runner:
+    from hvdtrain.launch import command, doors
+    from hvdtrain.launch.processes import Job
+    from hvdtrain.launch.runner import Runner
+
+    program = doors.command(command.find_horovodrun(), doors.address_for(request.hosts, request.flags))
+    line = command.horovodrun(program, request)
+    job = Job("", elsewhere, request.flags.get("ssh_port"), request.flags.get("ssh_identity_file"))
+    return Runner(line, view, job, stop_timeout=stop_timeout, elastic=request.elastic)

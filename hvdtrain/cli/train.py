@@ -48,12 +48,13 @@ def train(
 
 def _join_and_run(loaded: LoadedRecipe, resume: str, plain: bool, interrupt: Interrupt) -> None:
     from hvdtrain.errors import UserError
+    from hvdtrain.recipe.batching import check_elastic
     from hvdtrain.train import elastic
     from hvdtrain.train.engine import join
     from hvdtrain.world.elastic import wanted
 
     if wanted():
-        elastic.check(loaded.recipe)
+        check_elastic(loaded.recipe)
     joined = join(loaded)
     with _Session(loaded.recipe, joined.knobs, resume, plain, interrupt) as session:
         if wanted():

@@ -68,9 +68,9 @@ def check(launch: Launch) -> None:
         )
 
 
-def horovodrun(program: str, launch: Launch, python: str = sys.executable) -> list[str]:
-    """Return the command line that starts the job."""
-    line = [program, "-np", str(launch.workers)]
+def horovodrun(program: Sequence[str], launch: Launch, python: str = sys.executable) -> list[str]:
+    """Return the command line that starts the job; `program` is horovodrun, or what stands for it."""
+    line = [*program, "-np", str(launch.workers)]
     if launch.hosts:
         line += ["-H", ",".join(map(str, launch.hosts))]
     if launch.controller:

@@ -22,8 +22,8 @@ _TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Exception in threa
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit|Warning)\b")
 _CONTINUED = re.compile(r"\s|During handling|The above exception|to do so was|Process name|Exit code")
 _CONSEQUENCES = ("LostWorkerError", "WaitError")
-_SILENT = 8.0
-"""Seconds without a sign of life, of which a worker gives one every two, that are worth telling."""
+_SILENT = 5.0
+"""Seconds without a sign of life, of which a worker gives one each second, that are worth telling."""
 
 
 class Outcome:

@@ -20,7 +20,7 @@ from hvdtrain.launch import guard, processes
 from hvdtrain.launch.outcome import Outcome
 from hvdtrain.launch.processes import MARK, Job
 from hvdtrain.launch.tracebacks import Tracebacks
-from hvdtrain.metrics.records import EndRecord, Record
+from hvdtrain.metrics.records import CheckpointRecord, EndRecord, Record
 from hvdtrain.report import events
 from hvdtrain.report.console import View
 from hvdtrain.report.events import Beat, Line, OutputParser, WorkerError
@@ -47,8 +47,18 @@ class Runner:
     """Seconds between a look for strays after the last record and the next."""
 
     def __init__(
-        self, command: Sequence[str], view: View, job: Job | None = None, *, stop_timeout: float = 120.0
+        self,
+        command: Sequence[str],
+        view: View,
+        job: Job | None = None,
+        *,
+        stop_timeout: float = 120.0,
+        elastic: bool = False,
     ) -> None:
+        """Take up what to run; an `elastic` job does well as long as horovodrun says so, whichever workers it lost."""
+        self.saved = False
+        """Whether the job has written a checkpoint."""
+        self._elastic = elastic
         self._command = list(command)
         self._view = view
         self._job = replace(job or Job(""), mark=uuid.uuid4().hex)
@@ -103,7 +113,7 @@ class Runner:
         processes.wind_down(job, guard.GRACE)
 
     def _result(self, returncode: int) -> int:
-        failure = self._outcome.failure(returncode)
+        failure = None if self._elastic and returncode == 0 else self._outcome.failure(returncode)
         if self._signal is not None and not (failure and failure.exit_code == UserError.exit_code):
             return 0 if self._end and self._end.reason == "finished" else 128 + self._signal
         if failure is not None:
@@ -160,6 +170,7 @@ class Runner:
     def _take(self, item: Record | WorkerError | Beat | Line | _Asked | _Closed) -> None:
         if isinstance(item, Record):
             self._seen_record = True
+            self.saved = self.saved or isinstance(item, CheckpointRecord)
             if isinstance(item, EndRecord):
                 self._end, self._ended_at = item, time.monotonic()
             self._view(item)

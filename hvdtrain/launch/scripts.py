@@ -36,7 +36,7 @@ class Resources:
 
 def horovodrun(launch: Launch, program: str) -> str:
     """Return the horovodrun command that `launch` would run, quoted for a shell."""
-    return shlex.join(command.horovodrun(program, launch)) + "\n"
+    return shlex.join(command.horovodrun([program], launch)) + "\n"
 
 
 def slurm(launch: Launch, resources: Resources, python: str = sys.executable) -> str:

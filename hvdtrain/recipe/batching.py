@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hvdtrain.errors import RecipeError
 
 if TYPE_CHECKING:
+    from hvdtrain.recipe.recipe import Recipe
     from hvdtrain.recipe.training import TrainConfig
 
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class BatchPlan:
     """Samples an update (`global_batch_size`), samples a backward pass (`micro_batch_size`), and the backward passes
     that each worker does for one update (`passes`, the gradient accumulation steps): global = micro x workers x
-    passes."""
+    passes, or in an elastic run the least number of passes in which the workers get through."""
 
     global_batch_size: int
     micro_batch_size: int
@@ -25,6 +26,8 @@ class BatchPlan:
 
 def plan_batch(config: TrainConfig, workers: int, *, uneven: bool = False) -> BatchPlan:
     """Derive accumulation from the global and the micro batch; without a global batch it is one pass of every worker.
+
+    `uneven` lets workers have shares that differ by one sample, so that any number of them goes with any batch.
 
     Raises:
         RecipeError: the global batch is no multiple of what the workers do in one pass.
@@ -55,3 +58,22 @@ def total_steps(config: TrainConfig, batch: BatchPlan, *, targets_per_sample: in
         return config.max_steps
     tokens = config.max_tokens or 0
     return max(1, math.ceil(tokens / (batch.global_batch_size * targets_per_sample)))
+
+
+def check_elastic(recipe: Recipe) -> None:
+    """Make sure that a recipe means the same for any number of workers, as an elastic run needs it.
+
+    Raises:
+        RecipeError: its batch grows with the workers, or its partition depends on how many there are.
+    """
+    if recipe.train.global_batch_size is None:
+        raise RecipeError(
+            "train.global_batch_size is not set, and would change with the number of workers of an elastic run; set it "
+            "to the samples of an update, all workers together"
+        )
+    partition = getattr(recipe.data, "partition", None)
+    if partition is not None and getattr(partition, "parts", 0) is None:
+        raise RecipeError(
+            f"data.partition.name = {partition.name}: its parts are as many as the workers, which change in an elastic "
+            "run; use random or stratified"
+        )

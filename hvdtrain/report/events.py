@@ -176,7 +176,7 @@ class OutputParser:
                 yield _error(_object(text[len(_ERROR) :]), rank)
                 return
             if text.startswith(_BEAT):
-                yield Beat(**_object(text[len(_BEAT) :]))  # type: ignore[arg-type]
+                yield _beat(_object(text[len(_BEAT) :]))
                 return
         except (ValueError, TypeError):
             pass  # A damaged event is shown as the line that it is rather than lost.
@@ -193,6 +193,13 @@ def _object(text: str) -> dict[str, object]:
     if not isinstance(values, dict):
         raise ValueError("no JSON object")
     return values
+
+
+def _beat(values: Mapping[str, object]) -> Beat:
+    rank, step, seconds = values.get("rank"), values.get("step"), values.get("seconds")
+    if not isinstance(rank, int) or not isinstance(step, int) or not isinstance(seconds, int | float):
+        raise ValueError("no sign of life")
+    return Beat(rank, step, str(values.get("what", "")), values.get("waits") is True, float(seconds))
 
 
 def _error(values: Mapping[str, object], rank: int | None) -> WorkerError:

@@ -37,7 +37,7 @@ class History:
         self.best: EvalRecord | None = None
         self.sample: SampleRecord | None = None
         self.checkpoint: CheckpointRecord | None = None
-        self.resize: ResizeRecord | None = None
+        self.resizes: list[ResizeRecord] = []
         self.problem: ProblemRecord | None = None
         self.end: EndRecord | None = None
         self.problems: list[ProblemRecord] = []
@@ -58,7 +58,7 @@ class History:
         elif isinstance(record, CheckpointRecord):
             self.checkpoint = record
         elif isinstance(record, ResizeRecord):
-            self.resize = record
+            self.resizes = [*self.resizes[-MAX_PROBLEMS:], record]
         elif isinstance(record, ProblemRecord):
             self.problem = record
             self._forget_after(record.step)
@@ -88,6 +88,11 @@ class History:
     def apart(self) -> str:
         """What every report says of a run whose workers do not synchronise; nothing of other runs."""
         return apart(self.start) if self.start else ""
+
+    @property
+    def resize(self) -> ResizeRecord | None:
+        """The newest change of the number of workers."""
+        return self.resizes[-1] if self.resizes else None
 
     @property
     def losses(self) -> list[float]:

@@ -26,6 +26,9 @@ def run_document(
     blocks += [block for section in facts if section not in first for block in _facts(section)]
     if history.start and history.start.notes:
         blocks += [Heading("Notes"), Bullets(history.start.notes)]
+    if history.resizes:
+        changes = [f"at step {one.step:,}: {one.before} to {one.after}" for one in history.resizes]
+        blocks += [Heading("Changes of the number of workers"), Bullets(tuple(changes))]
     if history.problems:
         told = [f"{fmt.clean(one.problem)}: {fmt.clean(one.action)}" for one in history.problems]
         blocks += [Heading("Problems"), Bullets(tuple(told))]

@@ -112,7 +112,7 @@ def collect(kind: type[Measured], arguments: Sequence[str], recipe: str, workers
     Raises:
         UserError, RunError, Stopped: as `run_trial`.
     """
-    from hvdtrain.launch import command, hosts
+    from hvdtrain.launch import command, doors, hosts
     from hvdtrain.launch.processes import Job
     from hvdtrain.launch.runner import Runner
 
@@ -126,7 +126,8 @@ def collect(kind: type[Measured], arguments: Sequence[str], recipe: str, workers
         instead=tuple(arguments),
     )
     command.check(request)
-    line = command.horovodrun(command.find_horovodrun(), request)
+    program = doors.command(command.find_horovodrun(), doors.address_for(request.hosts, request.flags))
+    line = command.horovodrun(program, request)
     job = Job("", hosts.remote(request.hosts), place.flags.get("ssh_port"), place.flags.get("ssh_identity_file"))
     heard = Collector(kind)
     code = Runner(line, heard, job).run()

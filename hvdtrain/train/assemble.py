@@ -146,9 +146,11 @@ def build_model(recipe: Recipe, spec: DataSpec, device: torch.device) -> torch.n
     Raises:
         SetupError: it does not fit into memory.
     """
+    build = registry.find("models", recipe.model.name).build
+    devices.check_memory(recipe.model.name, lambda: build(recipe.model, spec))
     torch.manual_seed(recipe.seed)
     try:
-        model: torch.nn.Module = registry.find("models", recipe.model.name).build(recipe.model, spec)
+        model: torch.nn.Module = build(recipe.model, spec)
         return model.to(device)
     except (RuntimeError, MemoryError) as error:
         raise SetupError(f"model {recipe.model.name} can't be built here: {str(error).splitlines()[0]}") from error

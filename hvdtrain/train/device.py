@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import psutil
@@ -84,3 +85,21 @@ def make_deterministic() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
+
+
+def check_memory(name: str, build: Callable[[], torch.nn.Module]) -> None:
+    """Make sure that a model's parameters fit into the machine, by building it without memory first.
+
+    Where memory is promised before it is used, as on Linux, the kernel would end a process that uses too much of it.
+
+    Raises:
+        SetupError: they take more than there is.
+    """
+    with torch.device("meta"):
+        needed = sum(p.numel() * p.element_size() for p in build().parameters())
+    there = psutil.virtual_memory().total
+    if needed > there:
+        raise SetupError(
+            f"model {name} can't be built here: its parameters take {needed / 1e9:,.0f} GB, and this machine has "
+            f"{there / 1e9:,.0f} GB; make it smaller"
+        )

@@ -15,34 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hvdtrain.errors import LostWorkerError, RecipeError
+from hvdtrain.errors import LostWorkerError
 from hvdtrain.metrics.records import ProblemRecord, Record
 from hvdtrain.train.checkpoint import Snapshot
 from hvdtrain.world import World, broadcast_tensors, elastic
 
 if TYPE_CHECKING:
-    from hvdtrain.recipe import Recipe
     from hvdtrain.train.engine import Joined
     from hvdtrain.train.run import Run
-
-
-def check(recipe: Recipe) -> None:
-    """Make sure that a recipe means the same for any number of workers.
-
-    Raises:
-        RecipeError: its batch grows with the workers, or its partition depends on how many there are.
-    """
-    if recipe.train.global_batch_size is None:
-        raise RecipeError(
-            "train.global_batch_size is not set, and would change with the number of workers of an elastic run; set it "
-            "to the samples of an update, all workers together"
-        )
-    partition = getattr(recipe.data, "partition", None)
-    if partition is not None and getattr(partition, "parts", 0) is None:
-        raise RecipeError(
-            f"data.partition.name = {partition.name}: its parts are as many as the workers, which change in an elastic "
-            "run; use random or stratified"
-        )
 
 
 class Commits:

@@ -76,6 +76,9 @@ def roll_back(assembly: Assembly, world: World) -> dict[str, Any] | None:
     path, _ = on_first(world, lambda: _choose(assembly.recipe.output_dir, "auto"))
     if path is None:
         return None
+    for run in assembly.loop.phases:
+        run.strategy.discard()
+    assembly.loop.precision.updated()
     here = assembly.loop.loader.state_dict()
     snapshot = _read_everywhere(world, Path(path))
     together(world, lambda: _continue(assembly, snapshot, path))

@@ -11,7 +11,7 @@ from hvdtrain.errors import HangError, LostWorkerError, WaitError
 from hvdtrain.metrics import activity
 from hvdtrain.metrics.activity import Activity
 
-BEAT = 2.0
+BEAT = 1.0
 """Seconds between two signs of life."""
 
 
@@ -52,12 +52,14 @@ class Watchdog:
 
     def _watch(self) -> None:
         period = BEAT if self._timeout is None else min(BEAT, self._timeout / 4)
-        while not self._ended.wait(period):
+        ended = False
+        while not ended:
             doing, step = activity.current(), self._step()
             seconds = time.monotonic() - doing.since
             self._beat(step, doing, seconds)
             if self._timeout is not None and seconds > self._timeout:
                 self._give_up(_error(step, doing, seconds, self._timeout))
+            ended = self._ended.wait(period)
 
 
 def _error(step: int, doing: Activity, seconds: float, timeout: float) -> HangError | LostWorkerError:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from typing import Any
+
+import psutil
 
 from hvdtrain.errors import LostWorkerError
 from hvdtrain.world import Horovod, World
@@ -25,6 +28,7 @@ def run(attempt: Callable[[World, Callable[[], None]], None], again: Callable[[]
     import horovod.torch as hvd
     from horovod.common.elastic import State, run_fn
     from horovod.common.exceptions import HorovodInternalError
+    from horovod.runner.common.util import network
 
     class Hosts(State):  # type: ignore[misc]
         """What Horovod wants to know of a state: nothing, as `attempt` sees to its own."""
@@ -50,4 +54,21 @@ def run(attempt: Callable[[World, Callable[[], None]], None], again: Callable[[]
         hvd.shutdown()
         again()
 
+    if address := _own_address():
+        network.find_port = lambda make: _server(make, address)
     run_fn(go, reset)(Hosts(bcast_object=first, get_rank=hvd.rank))
+
+
+def _own_address() -> str:
+    """Return the address of the interface that the job uses, or nothing where it was told none.
+
+    The service by which a worker learns of new hosts unpickles what it is sent, and would listen on all addresses.
+    """
+    interface = os.environ.get("HOROVOD_GLOO_IFACE", "")
+    own = psutil.net_if_addrs().get(interface, [])
+    return next((one.address for one in own if one.family.name == "AF_INET"), "")
+
+
+def _server(make: Callable[[tuple[str, int]], Any], address: str) -> tuple[Any, int]:
+    server = make((address, 0))
+    return server, server.socket.getsockname()[1]

@@ -17,7 +17,7 @@ WORKER = ["py", "-m", "hvdtrain", "train", "gpt", "optimizer.lr=1e-3", "--resume
 
 
 def line(**values: Any) -> list[str]:
-    return command.horovodrun("hr", Launch("gpt", 2, ("optimizer.lr=1e-3",), **values), python="py")
+    return command.horovodrun(["hr"], Launch("gpt", 2, ("optimizer.lr=1e-3",), **values), python="py")
 
 
 def test_the_plainest_command() -> None:
@@ -66,7 +66,7 @@ def test_contradictions_are_told_before_anything_starts(values: dict[str, Any], 
 def test_what_is_fine_passes(values: dict[str, Any]) -> None:
     request = Launch(**{"recipe": "gpt", "workers": 2} | values)
     command.check(request)
-    assert command.horovodrun("horovodrun", request)[1:3] == ["-np", "2"]
+    assert command.horovodrun(["horovodrun"], request)[1:3] == ["-np", "2"]
 
 
 def test_the_horovodrun_of_this_python_goes_before_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from hvdtrain.errors import RunError, UserError
 from hvdtrain.launch.outcome import Outcome
-from hvdtrain.report.events import Line, WorkerError
+from hvdtrain.report.events import Beat, Line, WorkerError
 
 GLOO_END = """Traceback (most recent call last):
   File "horovodrun", line 6, in <module>
@@ -89,3 +89,40 @@ def test_lines_after_a_traceback_and_on_the_other_stream_are_not_swallowed() -> 
 
 def test_a_job_that_did_well_has_no_failure() -> None:
     assert Outcome().failure(0) is None
+
+
+def test_a_worker_that_went_silent_is_named_with_what_it_did_and_what_others_wait_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("hvdtrain.launch.outcome.time.monotonic", lambda: now[0])
+    outcome = Outcome()
+    outcome.add_beat(Beat(1, 11, "backward"))
+    for _ in range(15):
+        now[0] += 2
+        outcome.add_beat(Beat(0, 11, "gradients.w.0", waits=True, seconds=now[0] - 100))
+        outcome.add_beat(Beat(2, 11, "gradients.w.0", waits=True, seconds=now[0] - 100))
+    outcome.add_error(WorkerError("after step 11: waited 30 s", 1, 0, "WaitError"))
+    feed(outcome, "Process 0 exit with status code 1.\nProcess 1 exit with status code 137.", "stdout")
+    assert str(outcome.failure(1)) == (
+        "worker 1 gave no sign of life for 30 s, last after step 11, in backward; worker 0, 2 waited for gradients.w.0"
+    )
+
+
+def test_a_worker_that_says_what_it_is_stuck_in_is_the_cause_though_another_spoke_first() -> None:
+    outcome = Outcome()
+    outcome.add_beat(Beat(0, 11, "gradients.w.0", waits=True, seconds=9))
+    outcome.add_beat(Beat(1, 11, "loading data", seconds=10))
+    outcome.add_error(WorkerError("after step 11: waited 12 s for the other workers", 1, 0, "WaitError"))
+    outcome.add_error(WorkerError("after step 11: loading data has taken 12 s", 1, 1, "HangError"))
+    assert str(outcome.failure(1)) == (
+        "worker 1: after step 11: loading data has taken 12 s; worker 0 waited for gradients.w.0"
+    )
+
+
+def test_workers_that_all_speak_leave_the_first_error_as_it_is() -> None:
+    outcome = Outcome()
+    for rank in (0, 1):
+        outcome.add_beat(Beat(rank, 3, "backward"))
+    outcome.add_error(WorkerError("lost contact", 1, 0, "LostWorkerError"))
+    assert str(outcome.failure(1)) == "lost contact"

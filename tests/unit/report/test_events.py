@@ -6,8 +6,18 @@ from collections.abc import Callable
 import pytest
 
 from hvdtrain.errors import RecipeError
+from hvdtrain.metrics.activity import Activity
 from hvdtrain.metrics.records import Record, SampleRecord
-from hvdtrain.report.events import EventWriter, Line, OutputParser, WorkerError, wanted, write_error
+from hvdtrain.report.events import (
+    Beat,
+    EventWriter,
+    Line,
+    OutputParser,
+    WorkerError,
+    wanted,
+    write_beat,
+    write_error,
+)
 
 GLOO, MPI = "[{rank}]<stdout>:", "[1,{rank}]<stdout>:"
 
@@ -110,3 +120,15 @@ def test_events_are_wanted_only_where_a_launcher_says_so() -> None:
     assert wanted({"HVDTRAIN_EVENTS": "1"})
     assert not wanted({"HVDTRAIN_EVENTS": "0"})
     assert not wanted({})
+
+
+@pytest.mark.parametrize("prefix", ["", GLOO, MPI])
+def test_a_sign_of_life_survives_the_way_through_a_launcher(prefix: str) -> None:
+    stream = io.StringIO()
+    write_beat(2, 11, Activity("gradients.w.0", 0.0, waits=True), 3.14159, stream)
+    assert parse(prefix.format(rank=2) + stream.getvalue()) == [Beat(2, 11, "gradients.w.0", True, 3.1)]
+
+
+@pytest.mark.parametrize("said", ['{"rank": "2", "step": 1, "seconds": 1}', '{"rank": 2}', "[]", "{"])
+def test_what_is_no_sign_of_life_is_a_line(said: str) -> None:
+    assert parse(f"@hvdtrain-beat {said}\n") == [Line(f"@hvdtrain-beat {said}", None)]

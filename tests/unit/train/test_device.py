@@ -7,7 +7,9 @@ import os
 import socket
 
 import pytest
+import torch
 
+from hvdtrain.errors import SetupError
 from hvdtrain.train import device
 from hvdtrain.world import Solo
 
@@ -40,3 +42,12 @@ def test_threads_that_fit_are_not_worth_a_word() -> None:
 def test_each_host_with_more_threads_than_cores_is_named() -> None:
     [note] = device.crowding(2, Workers(["a", "a", "a", "b", "b"]))
     assert note.startswith("3 workers with 6 threads take turns on 4 cores of a:")
+
+
+def test_a_model_that_is_larger_than_the_machine_is_refused_before_it_takes_memory() -> None:
+    """As a recipe from a stranger may name one: the kernel would promise the memory, and kill for it later."""
+    with pytest.raises(
+        SetupError, match=r"model huge can't be built here: its parameters take 40,000 GB, and this machine"
+    ):
+        device.check_memory("huge", lambda: torch.nn.Linear(100_000, 100_000_000, bias=False))
+    device.check_memory("small", lambda: torch.nn.Linear(3, 4))

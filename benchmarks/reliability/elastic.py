@@ -1,0 +1,139 @@
+"""Elastic runs whose workers are killed and whose hosts come and go: do they finish, and what is lost?
+
+    python benchmarks/reliability/elastic.py [--rounds 20] [--shapes 2-1-2 3-2-3 1-4-1]
+
+Hosts are names of this machine, one worker each; the discovery script prints a file that the campaign writes. In 2-1-2
+and 3-2-3 a worker is killed at a random moment, which keeps its host out, and later a host is added; in 1-4-1 three
+hosts are added and later taken away. Each run must finish with all its updates. Every worker keeps an account of what
+it loads (tests/parallel/workers/faulty): each place in the order of samples must have been trained on, with the sample
+that a run of one worker has there, and again only where updates were rolled back. Trials are appended to
+benchmarks/results/reliability/elastic.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import socket
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from job import TASKS, Work, await_step, start, steps, strays, worker
+from ledger import Ledger, table
+
+ACCOUNT = Path(__file__).parents[2] / "tests" / "parallel" / "workers" / "faulty"
+STEPS, BATCH, COMMIT = 400, 12, 5
+NAMES = ("localhost", "127.0.0.1", socket.gethostname(), socket.getfqdn() + ".")
+
+
+def order(recipe: str, changes: tuple[str, ...]) -> list[int]:
+    """Return the samples of a run of one worker, in order."""
+    from hvdtrain.data.loader import make_loader
+    from hvdtrain.recipe import load
+    from hvdtrain.train.assemble import prepare_for
+
+    loaded = load(recipe, list(changes)).recipe
+    partition = loaded.data.partition  # type: ignore[attr-defined]
+    sizes = {"global_batch_size": BATCH, "micro_batch_size": BATCH}
+    loader = make_loader(prepare_for(loaded).train, partition, seed=loaded.seed, rank=0, size=1, epochs=None, **sizes)
+    samples: list[int] = []
+    for _ in range(STEPS):
+        next(loader)
+        samples += loader.sample_ids.tolist()
+    return samples
+
+
+def audit(folder: Path, expected: list[int]) -> dict[str, int]:
+    """Return how many places were lost, hold another sample than they should, or were trained on again."""
+    lines = [json.loads(line) for file in folder.iterdir() for line in file.read_text().splitlines()]
+    counts: dict[int, int] = {}
+    final: dict[int, int] = {}
+    for line in sorted(lines, key=lambda line: line["time"]):
+        for place, sample in zip(line["at"], line["samples"], strict=True):
+            counts[place] = counts.get(place, 0) + 1
+            final[place] = sample
+    return {
+        "lost": sum(place not in final for place in range(len(expected))),
+        "wrong": sum(final.get(place, sample) != sample for place, sample in enumerate(expected)),
+        "again": sum(count - 1 for count in counts.values()),
+    }
+
+
+def trial(folder: Path, shape: str, draw: random.Random, expected: list[int]) -> dict[str, Any]:
+    """Run one; return what came of it."""
+    small, *_ = sizes = [int(size) for size in shape.split("-")]
+    hosts, script = folder / "hosts", folder / "discover"
+    script.write_text(f"#!/bin/sh\ncat {hosts}\n")
+    script.chmod(0o755)
+
+    def announce(names: tuple[str, ...]) -> None:
+        partial = hosts.with_suffix(".new")
+        partial.write_text("".join(f"{name}:1\n" for name in names))
+        partial.replace(hosts)
+
+    announce(NAMES[:small])
+    (folder / "audit").mkdir()
+    more = (
+        f"train.max_steps={STEPS}",
+        f"train.commit_interval={COMMIT}",
+        "train.eval_interval=0",
+        "train.save_interval=50",
+    )
+    work = Work("language model, GPT", "allreduce", folder, workers=sizes[0], more=more)
+    flags = ["--min-np", "1", "--max-np", str(max(sizes)), "--host-discovery-script", str(script), "--resume", "never"]
+    variables = {"PYTHONPATH": str(ACCOUNT), "AUDIT": str(folder / "audit")}
+    output, log = folder / "run", folder / "log"
+    job = start(work.command("run", *flags), log, **variables)
+    first, second = sorted(draw.sample(range(20, STEPS - 100), 2))
+    await_step(job, output, first)
+    if shape.startswith("1"):
+        announce(NAMES[: max(sizes)])
+    elif (process := worker(output, draw.randrange(1, small))) is not None:
+        process.send_signal(signal.SIGKILL)
+    await_step(job, output, min(STEPS - 50, max(second, steps(output) + 20)))
+    announce(NAMES[:1] if shape.startswith("1") else NAMES[: small + 1])
+    try:
+        code: int | None = job.wait(timeout=240)
+    except Exception:
+        job.kill()
+        code = None
+    left = strays(output)
+    records = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    resizes = [f"{r['before']}-{r['after']}@{r['step']}" for r in records if r["event"] == "resize"]
+    found = audit(folder / "audit", expected)
+    restarts = sum(record["event"] == "start" for record in records) - 1
+    allowed = restarts * (COMMIT + 1) * BATCH
+    finished = code == 0 and steps(output) == STEPS
+    good = finished and not left and not found["lost"] and not found["wrong"] and found["again"] <= allowed
+    why = "" if good else f"exit code {code}, {len(left)} left, {found}: {log.read_text()[-400:]}"
+    return {"ok": good, "why": why, "resizes": resizes, "restarts": restarts, **found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--shapes", nargs="+", choices=["2-1-2", "3-2-3", "1-4-1"], default=["2-1-2", "3-2-3", "1-4-1"])
+    asked = parser.parse_args()
+    ledger = Ledger("elastic")
+    draw = random.Random(len(ledger.trials))
+    recipe, changes = TASKS["language model, GPT"]
+    expected = order(recipe, changes)
+    for number in range(asked.rounds):
+        for shape in asked.shapes:
+            began = time.monotonic()
+            with tempfile.TemporaryDirectory() as directory:
+                facts = trial(Path(directory), shape, draw, expected)
+            ledger.add(shape=shape, commit_interval=COMMIT, seconds=round(time.monotonic() - began), **facts)
+            print(f"[{number + 1}/{asked.rounds}] {shape}: {facts}", flush=True)
+    print(table(ledger.trials, lambda one: one["shape"]))
+    again = [one["again"] / BATCH for one in ledger.trials if one["ok"]]
+    print(f"updates done again: median {statistics.median(again):.0f}, at most {max(again):.0f} a run")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""SIGKILL at a random moment, and a resume: does it end bit for bit as a run that was never interrupted?
+
+    python benchmarks/reliability/kills.py [--trials 20] [--seed 0] [--folder DIR]
+
+Each trial draws a task, a strategy, whom to kill (rank 0, another rank, or the launcher) and when: at a random moment
+after the first step, up to some time after the last. The job is then started anew with --resume auto, and its last
+checkpoint, with optimizer state, place in the order of samples and all else, is compared with that of a run that was
+left alone, which is made once for each task and strategy. The losses after the resume must be the same too. Trials are
+appended to benchmarks/results/reliability/kills.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from job import STEPS, SYNCS, TASKS, Work, await_step, different, run, start, steps, strays, worker
+from ledger import Ledger, table
+
+VICTIMS = ("rank 0", "another rank", "the launcher")
+UNFIT = {("reinforcement learning", "dedicated server")}
+"""A server that does not play has no part in a task whose workers make their own samples."""
+
+
+def losses(output: Path) -> dict[int, Any]:
+    """Return what was logged last of each step."""
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: (line["loss"], line["samples"]) for line in lines if line["event"] == "step"}
+
+
+def reference(work: Work) -> float:
+    """Make the run that is left alone, if it is not there; return the seconds from its first to its last step."""
+    output = work.folder / "whole"
+    if not (output / "report.json").exists():
+        finished = run(work.command("whole"))
+        if finished.returncode:
+            raise SystemExit(f"{work.task}, {work.sync}: {finished.stdout}{finished.stderr}")
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return float(next(line["elapsed"] for line in reversed(lines) if line["event"] == "end"))
+
+
+def trial(work: Work, victim: str, delay: float) -> dict[str, Any]:
+    """Kill, resume and compare; return what came of it."""
+    output = work.folder / "broken"
+    job = start(work.command("broken", "--resume", "never"), work.folder / "broken.log")
+    # Of the run that was there before, records may still be in the way: a new one begins with step 1.
+    await_step(job, output, 1)
+    time.sleep(delay)
+    at = steps(output)
+    rank = 0 if victim == "rank 0" else work.workers - 1
+    process = job if victim == "the launcher" else worker(output, rank)
+    if process is not None:
+        process.kill()
+    job.wait(timeout=120)
+    left = strays(output)
+    again = run(work.command("broken", "--resume", "auto"))
+    facts: dict[str, Any] = {"killed_at_step": at, "strays": len(left)}
+    if again.returncode:
+        return facts | {"ok": False, "why": f"the resume failed: {again.stderr[-500:]}"}
+    unlike = different(work.folder / "whole", output)
+    whole, after = losses(work.folder / "whole"), losses(output)
+    other = [step for step in whole if whole[step] != after.get(step)]
+    why = f"differs in {unlike}" if unlike else f"losses of steps {other[:5]} differ" if other else ""
+    return facts | {"ok": not why and not left, "why": why or (f"{len(left)} processes were left" if left else "")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "hvdtrain-kills")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--syncs", nargs="+", choices=SYNCS, default=list(SYNCS))
+    asked = parser.parse_args()
+    ledger = Ledger("kills")
+    draw = random.Random(len(ledger.trials) if asked.seed is None else asked.seed)
+    pairs = [(task, sync) for task in asked.tasks for sync in asked.syncs if (task, sync) not in UNFIT]
+    for number in range(asked.trials):
+        task, sync = draw.choice(pairs)
+        folder = asked.folder / f"{task}-{sync}".replace(" ", "-").replace(",", "")
+        folder.mkdir(parents=True, exist_ok=True)
+        work = Work(task, sync, folder, workers=3 if sync == "dedicated server" else 2)
+        victim, seconds = draw.choice(VICTIMS), reference(work)
+        facts = trial(work, victim, draw.uniform(0, seconds * 1.1))
+        ledger.add(task=task, sync=sync, victim=victim, steps=STEPS, **facts)
+        print(f"[{number + 1}/{asked.trials}] {task}, {sync}, {victim}: {ledger.trials[-1]}", flush=True)
+    print(table(ledger.trials, lambda one: one["victim"]))
+    print(f"all: {sum(one['ok'] for one in ledger.trials)} of {len(ledger.trials)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Python imports this where its folder is in PYTHONPATH: faults planted in workers, and an account of their samples.
+
+PLANTED holds a JSON list of {"do", "rank", "step"}, each done once in a job, `MARKS` being the folder that remembers:
+kill ends the worker by SIGKILL; stop freezes it by SIGSTOP; stuck lets it load data for ever; hosts writes "text" into
+"file". AUDIT is a folder: each worker writes a line for each global batch, with its samples and their places in the
+order of all. A worker process is one that was started as one of several.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def plant() -> None:
+    from hvdtrain.data.loader import Loader
+    from hvdtrain.train.loop import Loop
+
+    faults = json.loads(os.environ.get("PLANTED", "[]"))
+    update, load = Loop._update, Loader.__next__
+
+    def faulty_update(self):
+        for index, fault in enumerate(faults):
+            if (self.world.rank, self.step) == (fault["rank"], fault["step"] - 1):
+                mark = Path(os.environ["MARKS"]) / f"{index}"
+                if not mark.exists():
+                    mark.touch()
+                    do(fault)
+        return update(self)
+
+    def audited_load(self):
+        begin = self.position
+        batches = load(self)
+        if "AUDIT" in os.environ:
+            own = (self._dealing.batch(begin).workers == self._rank).nonzero()[0] + begin
+            line = {"begin": begin, "end": self.position, "at": own.tolist(), "samples": self.sample_ids.tolist()}
+            with (Path(os.environ["AUDIT"]) / f"{os.getpid()}.jsonl").open("a") as file:
+                file.write(json.dumps(line | {"time": time.time()}) + "\n")
+        return batches
+
+    Loop._update, Loader.__next__ = faulty_update, audited_load
+
+
+def do(fault: dict) -> None:
+    if fault["do"] == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif fault["do"] == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif fault["do"] == "stuck":
+        from hvdtrain.metrics import activity
+
+        activity.begin("loading data")
+        time.sleep(3600)
+    else:
+        Path(fault["file"]).write_text(fault["text"])
+
+
+if "train" in sys.orig_argv and ("HOROVOD_RANK" in os.environ or "OMPI_COMM_WORLD_RANK" in os.environ):
+    plant()
