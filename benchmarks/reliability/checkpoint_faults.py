@@ -2,11 +2,11 @@
 
     python benchmarks/reliability/checkpoint_faults.py [--faults kill ENOSPC EIO]
 
-strace counts the system calls that write one checkpoint (checkpoint_writer.py, every thread of it), and then injects a
-fault at each of them in turn, in processes of their own. After a kill the newest whole checkpoint must be the one
-before or the new one, bit for bit. After an error the writer must say so and end by itself, or have written the new one
-whole, and the one before must be there; errors are injected where one can come from a disk: at calls that name a file
-or a descriptor. Each fault's trials are one line of benchmarks/results/reliability/checkpoint-faults.jsonl.
+strace counts the system calls that write one checkpoint (checkpoint_writer.py), and then injects a fault at each of
+them in turn, the first write, the second, and so on, in processes of their own. After a kill the newest whole
+checkpoint must be the one before or the new one, bit for bit. After an error the writer must say so and end by itself,
+or have written the new one whole, and the one before must be there; errors are injected where one can come from a disk.
+Each fault's trials are one line of benchmarks/results/reliability/checkpoint-faults.jsonl.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from hvdtrain.train import checkpoint
 WRITER = Path(__file__).with_name("checkpoint_writer.py")
 DISK_CALLS = "openat,write,writev,pwrite64,fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat,ftruncate,fallocate"
 """What changes a disk; reading is hvdtrain checkpoint verify's business."""
+_NEVER_BACK = ("exit_group", "restart_syscall")
 
 
 def attached(folder: Path, *options: str) -> tuple[int, str, str]:
@@ -65,10 +66,17 @@ def _stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-def calls(trace: str, names: str | None) -> int:
-    """Return how many system calls of these names, or of any, a trace holds."""
-    found = re.findall(r"^\d+ +(?:<\.\.\. )?(\w+)\(", trace, re.MULTILINE)
-    return sum(names is None or name in names.split(",") for name in found)
+def calls(trace: str, names: str | None) -> list[tuple[str, int]]:
+    """Return the system calls of these names, or of any, in a trace: each with its number among those of its name, as
+    strace counts them.
+    """
+    counts: Counter[str] = Counter()
+    found = []
+    for name in re.findall(r"^\d+ +(\w+)\(", trace, re.MULTILINE):
+        counts[name] += 1
+        if (names is None and name not in _NEVER_BACK) or (names and name in names.split(",")):
+            found.append((name, counts[name]))
+    return found
 
 
 def verdict(folder: Path, fault: str, code: int, said: str) -> str:
@@ -110,25 +118,26 @@ def main() -> None:
             raise SystemExit(f"the writer fails by itself: {said}")
         for fault in asked.faults:
             names = None if fault == "kill" else DISK_CALLS
-            total = calls(trace, names)
-            wrong: dict[int, str] = {}
+            every = calls(trace, names)
+            chosen = every[:: asked.every]
+            wrong: dict[str, str] = {}
             codes: Counter[int] = Counter()
-            for number in range(1, total + 1, asked.every):
+            for name, number in chosen:
                 what = "signal=SIGKILL" if fault == "kill" else f"error={fault}"
-                code, said, _ = attached(folder, "-e", f"inject={names or 'all'}:{what}:when={number}")
+                code, said, _ = attached(folder, "-e", f"inject={name}:{what}:when={number}")
                 codes[code] += 1
                 if why := verdict(folder, fault, code, said):
-                    wrong[number] = why
-            tried = len(range(1, total + 1, asked.every))
+                    wrong[f"{name} {number}"] = why
+            recovered = len(chosen) - len(wrong)
             ledger.add(
                 fault=fault,
-                calls=total,
-                tried=tried,
-                recovered=tried - len(wrong),
+                calls=len(every),
+                tried=len(chosen),
+                recovered=recovered,
                 exit_codes={str(code): count for code, count in codes.items()},
                 wrong=wrong,
             )
-            print(f"{fault}: {tried - len(wrong)} of {tried} (of {total} calls); {dict(codes)} {wrong}", flush=True)
+            print(f"{fault}: {recovered} of {len(chosen)} (of {len(every)} calls); {dict(codes)} {wrong}", flush=True)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ def audit(folder: Path, expected: list[int]) -> dict[str, int]:
     return {
         "lost": sum(place not in final for place in range(len(expected))),
         "wrong": sum(final.get(place, sample) != sample for place, sample in enumerate(expected)),
+        "beyond": sum(place >= len(expected) for place in final),
         "again": sum(count - 1 for count in counts.values()),
     }
 
@@ -109,8 +110,11 @@ def trial(folder: Path, shape: str, draw: random.Random, expected: list[int]) ->
     restarts = sum(record["event"] == "start" for record in records) - 1
     allowed = restarts * (COMMIT + 1) * BATCH
     finished = code == 0 and steps(output) == STEPS
-    good = finished and not left and not found["lost"] and not found["wrong"] and found["again"] <= allowed
-    why = "" if good else f"exit code {code}, {len(left)} left, {found}: {log.read_text()[-400:]}"
+    visited = [sizes[0], *(int(change.partition("@")[0].partition("-")[2]) for change in resizes)]
+    shaped = sizes[1] in visited and visited[-1] == sizes[2]
+    whole = found["lost"] == found["wrong"] == found["beyond"] == 0
+    good = finished and not left and whole and shaped and found["again"] <= allowed
+    why = "" if good else f"exit code {code}, {len(left)} left, {visited}, {found}: {log.read_text()[-400:]}"
     return {"ok": good, "why": why, "resizes": resizes, "restarts": restarts, **found}
 
 

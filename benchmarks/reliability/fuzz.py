@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import io
 import json
 import os
 import random
@@ -111,7 +112,7 @@ def checkpoints(folder: Path, draw: random.Random) -> Iterator[Case]:
     corpus.write_text(" ".join(f"word{number % 97}" for number in range(5000)))
     data = [f"data={{name: text, paths: [{corpus}], max_seq_len: 16}}", "tokenizer={name: bpe, vocab_size: 300}"]
     small = ["model={d_model: 16, n_layers: 1, n_heads: 2}", "train.max_steps=2", "train.micro_batch_size=2"]
-    with contextlib.redirect_stdout(None):
+    with contextlib.redirect_stdout(io.StringIO()):
         train(
             "gpt-shakespeare",
             [f"output_dir={folder / 'run'}", *data, *small, "train.global_batch_size=2"],
@@ -134,6 +135,9 @@ def checkpoints(folder: Path, draw: random.Random) -> Iterator[Case]:
 
 def data_files(folder: Path, draw: random.Random) -> Iterator[Case]:
     """Yield the reading of a mutated data file of some format, without the cache's help."""
+    from hvdtrain.recipe import load
+    from hvdtrain.train.assemble import prepare_for
+
     originals = _formats(folder / "originals")
     os.environ["HVDTRAIN_CACHE"] = str(folder / "cache")
     while True:
@@ -142,14 +146,7 @@ def data_files(folder: Path, draw: random.Random) -> Iterator[Case]:
         victim = folder / f"mutated{source.suffix}"
         victim.write_bytes(mutated(source.read_bytes(), draw))
         changes = [change.replace("PATH", str(victim)) for change in (*own, "data.val_fraction=0.2")]
-        yield partial(_prepare, name, changes)
-
-
-def _prepare(name: str, changes: list[str]) -> None:
-    from hvdtrain.recipe import load
-    from hvdtrain.train.assemble import prepare_for
-
-    prepare_for(load(name, changes).recipe)
+        yield partial(lambda name, changes: prepare_for(load(name, changes).recipe), name, changes)
 
 
 def _formats(folder: Path) -> list[tuple[Path, str, tuple[str, ...]]]:
@@ -217,8 +214,9 @@ def main() -> None:
         if count and os.fork() == 0:  # its memory's limit and its audit hook stay with it
             campaign(kind, count, asked.seed)
             os._exit(0)
-        if count:
-            os.wait()
+        if count and (status := os.waitstatus_to_exitcode(os.wait()[1])):
+            Ledger("fuzz").add(kind=kind, tried=count, seed=asked.seed, wrong={f"the process ended with {status}": 1})
+            print(f"{kind}: the process ended with {status}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/reliability/hangs.py [--rounds 20] [--what frozen server] [--timeout 10]
 
-`frozen`: SIGSTOP of one of three workers at a random step, over Gloo or MPI, with train.hang_timeout = --timeout. The
+`frozen`: SIGSTOP of one of three workers at a random step, over Gloo, with train.hang_timeout = --timeout. The
 job must end with exit code 1 within that and a minute, name the worker, and leave no process. `server`: SIGKILL of the
 dedicated parameter server at a random step: the job must end and name it, and a resume must go on from the checkpoint
 to the end. Trials are appended to benchmarks/results/reliability/hangs.jsonl.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -47,19 +48,23 @@ def reference(work: Work) -> float:
 def trial(work: Work, victim: str, delay: float) -> dict[str, Any]:
     """Kill, resume and compare; return what came of it."""
     output = work.folder / "broken"
+    shutil.rmtree(output, ignore_errors=True)
     job = start(work.command("broken", "--resume", "never"), work.folder / "broken.log")
-    # Of the run that was there before, records may still be in the way: a new one begins with step 1.
     await_step(job, output, 1)
     time.sleep(delay)
     at = steps(output)
     rank = 0 if victim == "rank 0" else work.workers - 1
     process = job if victim == "the launcher" else worker(output, rank)
+    running = job.poll() is None
     if process is not None:
         process.kill()
-    job.wait(timeout=120)
+    code = job.wait(timeout=120)
     left = strays(output)
     again = run(work.command("broken", "--resume", "auto"))
-    facts: dict[str, Any] = {"killed_at_step": at, "strays": len(left)}
+    # At the very end the job may have got away with it: then it must have finished.
+    facts: dict[str, Any] = {"killed_at_step": at, "strays": len(left), "hit": running and code != 0}
+    if not facts["hit"] and code != 0:
+        return facts | {"ok": False, "why": f"the job failed before it was killed: exit code {code}"}
     if again.returncode:
         return facts | {"ok": False, "why": f"the resume failed: {again.stderr[-500:]}"}
     unlike = different(work.folder / "whole", output)
@@ -90,7 +95,10 @@ def main() -> None:
         ledger.add(task=task, sync=sync, victim=victim, steps=STEPS, **facts)
         print(f"[{number + 1}/{asked.trials}] {task}, {sync}, {victim}: {ledger.trials[-1]}", flush=True)
     print(table(ledger.trials, lambda one: one["victim"]))
-    print(f"all: {sum(one['ok'] for one in ledger.trials)} of {len(ledger.trials)}")
+    hit = sum(one["hit"] for one in ledger.trials)
+    print(
+        f"all: {sum(one['ok'] for one in ledger.trials)} of {len(ledger.trials)}, of which {hit} did not finish at once"
+    )
 
 
 if __name__ == "__main__":

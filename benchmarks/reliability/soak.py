@@ -54,8 +54,11 @@ def main() -> None:
         while job.poll() is None and time.monotonic() < deadline:
             time.sleep(10)
             for rank, process in processes.items():
-                assert isinstance(process, psutil.Process)
-                values = (float(process.memory_info().rss), float(process.num_fds()), float(process.num_threads()))
+                try:
+                    assert isinstance(process, psutil.Process)
+                    values = (float(process.memory_info().rss), float(process.num_fds()), float(process.num_threads()))
+                except psutil.Error:
+                    break  # it has ended, and the job with it
                 watched[rank].append((steps(output), values))
         alive = job.poll() is None
         job.terminate()

@@ -28,6 +28,7 @@ def watched(work: Callable[[], Any], timeout: float | None) -> tuple[list[Except
     def beat(step: int, doing: activity.Activity, seconds: float) -> None:
         beats.append(f"{step} {doing.what}{' waits' if doing.waits else ''}")
 
+    activity.begin("a test")
     with Watchdog(timeout, step=lambda: 7, beat=beat, give_up=give_up):
         work()
         if timeout is not None and work.__name__ == "hang":
