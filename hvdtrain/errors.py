@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TypeVar
 
 
 class HvdtrainError(Exception):
@@ -28,6 +29,9 @@ class HvdtrainError(Exception):
 
     exit_code = 1
     shared = False
+
+
+E = TypeVar("E", bound=HvdtrainError)
 
 
 class UserError(HvdtrainError):
@@ -74,6 +78,12 @@ class HangError(RunError):
 
 class WaitError(LostWorkerError):
     """Another worker did not come to a collective in the time that the recipe allows."""
+
+
+def shared(error: E) -> E:
+    """Return the error, marked as one that all workers raise together."""
+    error.shared = True
+    return error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -9,8 +9,19 @@ _SIZE_VARIABLES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 _RANK_VARIABLES = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
 
 
+_joined: tuple[int, int] | None = None
+
+
+def joined(rank: int, size: int) -> None:
+    """Say which place this process has now: in an elastic job it changes, and the environment does not."""
+    global _joined
+    _joined = rank, size
+
+
 def launched_size() -> int:
     """Return the number of workers that the launcher of this process announced; 1 where there was none."""
+    if _joined is not None:
+        return _joined[1]
     if "PMIX_RANK" in os.environ and not any(os.environ.get(name) for name in _SIZE_VARIABLES):
         return int(os.environ.get("SLURM_STEP_NUM_TASKS") or 1)  # srun --mpi=pmix tells the size in its own words
     return _first(_SIZE_VARIABLES, 1)
@@ -18,7 +29,14 @@ def launched_size() -> int:
 
 def launched_rank() -> int:
     """Return the rank that the launcher gave this process; 0 where there was none."""
+    if _joined is not None:
+        return _joined[0]
     return _first(_RANK_VARIABLES, 0)
+
+
+def elastic() -> bool:
+    """Return whether this process is a worker of an elastic job."""
+    return os.environ.get("HOROVOD_ELASTIC") == "1"
 
 
 def usable_cores(bound: int | None = None, cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

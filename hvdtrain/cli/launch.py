@@ -158,7 +158,7 @@ def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool, re
     from hvdtrain.launch.preflight import preflight
     from hvdtrain.report.console import make_view
 
-    _validate(request, starts=True)
+    silence = _validate(request, starts=True).train.hang_timeout
     script = request.flags.get("host_discovery_script")
     named = request.hosts or (hosts.discover(script) if script else ())
     if not script:
@@ -170,7 +170,7 @@ def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool, re
             view.message(f"warning: {warning}")
     view.notice(f"starting {request.workers} workers")
     for again in range(1, restarts + 1):
-        runner = _runner(request, elsewhere, view, stop_timeout)
+        runner = _runner(request, elsewhere, view, stop_timeout, silence)
         try:
             return runner.run()
         except RunError as error:
@@ -179,15 +179,19 @@ def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool, re
             # Not before: what the directory holds until then may be an earlier run's.
             request = replace(request, resume="auto")
         view = make_view(plain=plain)
-    return _runner(request, elsewhere, view, stop_timeout).run()
+    return _runner(request, elsewhere, view, stop_timeout, silence).run()
 
 
-def _runner(request: Launch, elsewhere: tuple[str, ...], view: View, stop_timeout: float) -> Runner:
+def _runner(
+    request: Launch, elsewhere: tuple[str, ...], view: View, stop_timeout: float, silence: float | None
+) -> Runner:
     from hvdtrain.launch import command, doors
     from hvdtrain.launch.processes import Job
     from hvdtrain.launch.runner import Runner
 
     program = doors.command(command.find_horovodrun(), doors.address_for(request.hosts, request.flags))
     line = command.horovodrun(program, request)
-    job = Job("", elsewhere, request.flags.get("ssh_port"), request.flags.get("ssh_identity_file"))
-    return Runner(line, view, job, stop_timeout=stop_timeout, elastic=request.elastic)
+    flags = request.flags
+    ssh = (flags.get("ssh_port"), flags.get("ssh_identity_file"))
+    job = Job("", elsewhere, *ssh, flags.get("host_discovery_script"))
+    return Runner(line, view, job, stop_timeout=stop_timeout, elastic=request.elastic, silence=silence)

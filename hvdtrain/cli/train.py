@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvdtrain.cli.failure import give_up
+from hvdtrain.launched import elastic as wanted
 from hvdtrain.launched import launched_rank
+from hvdtrain.metrics import activity
 
 if TYPE_CHECKING:
     from hvdtrain.metrics.activity import Activity
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from hvdtrain.sync._engine import Knob
     from hvdtrain.train.elastic import Commits
     from hvdtrain.train.interrupt import Interrupt
+    from hvdtrain.train.run import Run
     from hvdtrain.world import World
 
 
@@ -51,7 +54,6 @@ def _join_and_run(loaded: LoadedRecipe, resume: str, plain: bool, interrupt: Int
     from hvdtrain.recipe.batching import check_elastic
     from hvdtrain.train import elastic
     from hvdtrain.train.engine import join
-    from hvdtrain.world.elastic import wanted
 
     if wanted():
         check_elastic(loaded.recipe)
@@ -77,6 +79,7 @@ class _Session:
     ) -> None:
         self._recipe, self._knobs, self._resume, self._plain, self._interrupt = recipe, knobs, resume, plain, interrupt
         self._publish: Callable[[Record], None] | None = None
+        self._run: Run | None = None
         self._closing = ExitStack()
 
     def __enter__(self) -> _Session:
@@ -92,7 +95,6 @@ class _Session:
         from hvdtrain.train.run import Run
         from hvdtrain.train.samples import make_samples
         from hvdtrain.train.saving import make_checkpoints
-        from hvdtrain.train.watchdog import Watchdog
 
         recipe, resume = self._recipe, self._resume
         check_output(world, recipe.output_dir)
@@ -102,17 +104,30 @@ class _Session:
         engine = knobs if world.size > 1 else {}
         run = Run(assembly, world, make_checkpoints(assembly, world), make_samples(assembly, world), engine, commits)
         run.begin(resume)
-        self._resume = "auto"  # should workers be lost before they have committed anything
+        if resume == "never":
+            self._resume = "auto"  # what is there from here on is this run's own
         if run.finished:
             if world.rank == 0:
                 typer.echo(
                     f"{recipe.name} is finished: {run.progress}; raise its length, or begin anew with --resume never"
                 )
             return
-        with Watchdog(recipe.train.hang_timeout, step=lambda: run.step, beat=_beat, give_up=give_up):
-            for record in elastic.records(run, commits):
-                if world.rank == 0:
-                    self._tell(record, moved)
+        self._watch(run)
+        for record in elastic.records(run, commits):
+            if world.rank == 0:
+                self._tell(record, moved)
+        activity.begin("the report")
+
+    def _watch(self, run: Run) -> None:
+        """Watch this worker from its first run on, while it joins others anew too."""
+        from hvdtrain.train.watchdog import Watchdog
+
+        first, self._run = self._run is None, run
+        if first:
+            limit = self._recipe.train.hang_timeout
+            step = lambda: self._run.step  # noqa: E731
+            waits = not wanted()
+            self._closing.enter_context(Watchdog(limit, step=step, beat=_beat, give_up=give_up, waits_count=waits))
 
     def _tell(self, record: Record, moved: str | None) -> None:
         """Publish a record; the first one finds out where to."""

@@ -61,7 +61,7 @@ class OrderDealing(Dealing):
         self._order, self._samples = order, samples
         self._global_batch_size, self._size = global_batch_size, size
         self._total = None if epochs is None else epochs * samples
-        self._key = (-1, -1)
+        self._key, self._ordered = (-1, -1), -1
         self._known = GlobalBatch(np.empty(0, np.int64), np.empty(0, np.int64))
 
     def batch(self, position: int) -> GlobalBatch | None:
@@ -86,7 +86,9 @@ class OrderDealing(Dealing):
         """Return a whole epoch; `first` does not change from batch to batch if they are multiples of the workers."""
         if self._key != (epoch, first):
             self._key = (epoch, first)
-            order = self._order.order(epoch)
+            # With a batch that is no multiple of the workers `first` changes each time, and the order does not.
+            order = self._known.samples if self._ordered == epoch else self._order.order(epoch)
+            self._ordered = epoch
             self._known = GlobalBatch(order, self._order.workers(order, first, self._size))
         return self._known
 

@@ -47,6 +47,18 @@ class Outcome:
         """Take in a worker's sign of life."""
         self._beats[beat.rank] = beat, time.monotonic()
 
+    def begin_anew(self) -> None:
+        """Forget what ended workers of an elastic job before it went on, and those of them that are no more."""
+        now = time.monotonic()
+        self._errors, self._exits, self._exceptions, self._failed_at = [], [], [], None
+        self._beats = {rank: (beat, at) for rank, (beat, at) in self._beats.items() if now - at < _SILENT}
+
+    def silent(self, seconds: float) -> list[Beat]:
+        """Return the last signs of life that are older, each once."""
+        now = time.monotonic()
+        old = [rank for rank, (_, at) in self._beats.items() if now - at > seconds]
+        return [self._beats.pop(rank)[0] for rank in old]
+
     def add_line(self, line: Line) -> list[str]:
         """Take in a line of horovodrun or mpirun; return the lines to be shown to a person, mostly none."""
         text = line.text.rstrip()

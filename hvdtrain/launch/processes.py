@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from hvdtrain.launch import ssh
+from hvdtrain.launch import hosts, ssh
 
 MARK = "HVDTRAIN_LAUNCH_ID"
 _RANKS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
@@ -27,16 +28,24 @@ _RANKS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
 
 @dataclass(frozen=True)
 class Job:
-    """A job as its processes are found: its mark, and the other hosts that it may run on."""
+    """A job as its processes are found: its mark, and the other hosts that it may run on, which in an elastic job a
+    program prints, now these and then others."""
 
     mark: str
     remote: tuple[str, ...] = ()
     ssh_port: int | None = None
     ssh_identity_file: str | None = None
+    discovery_script: str | None = None
+
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """The other hosts that there are now, and those that there were at the start."""
+        found = hosts.remote(hosts.discover(self.discovery_script)) if self.discovery_script else ()
+        return tuple(dict.fromkeys((*self.remote, *found)))
 
     def here(self) -> Job:
         """The part of the job on this machine."""
-        return replace(self, remote=())
+        return replace(self, remote=(), discovery_script=None)
 
 
 @dataclass(frozen=True)
@@ -87,9 +96,21 @@ def end(job: Job, patience: float = 3.0) -> None:
     _elsewhere(job, "end")
 
 
+def kill(job: Job, pid: int, host: str) -> bool:
+    """End one process of the job, if it is on this machine; return whether it was."""
+    if host != socket.gethostname():
+        return False
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        if _environment(process).get(MARK) == job.mark:
+            process.kill()
+            return True
+    return False
+
+
 def wind_down(job: Job, grace: float) -> None:
     """Ask the workers to stop and end what is left after some seconds; with no process left it returns at once."""
-    if find(job) or job.remote:
+    if find(job) or job.elsewhere:
         ask_to_stop(job)
         deadline = time.monotonic() + grace
         while find(job) and time.monotonic() < deadline:
@@ -118,9 +139,9 @@ def _is_tracker(process: psutil.Process) -> bool:
 
 def _elsewhere(job: Job, action: str) -> None:
     """Do the same on the other hosts, all at once. One that can't be reached can't be helped."""
-    if job.remote:
+    if found := job.elsewhere:
         with ThreadPoolExecutor(max_workers=32) as pool:
-            list(pool.map(lambda host: _over_ssh(remote_command(job, host, action)), job.remote))
+            list(pool.map(lambda host: _over_ssh(remote_command(job, host, action)), found))
 
 
 def remote_command(job: Job, host: str, action: str) -> list[str]:

@@ -20,7 +20,7 @@ from hvdtrain.launch import guard, processes
 from hvdtrain.launch.outcome import Outcome
 from hvdtrain.launch.processes import MARK, Job
 from hvdtrain.launch.tracebacks import Tracebacks
-from hvdtrain.metrics.records import CheckpointRecord, EndRecord, Record
+from hvdtrain.metrics.records import CheckpointRecord, EndRecord, Record, StartRecord
 from hvdtrain.report import events
 from hvdtrain.report.console import View
 from hvdtrain.report.events import Beat, Line, OutputParser, WorkerError
@@ -54,8 +54,12 @@ class Runner:
         *,
         stop_timeout: float = 120.0,
         elastic: bool = False,
+        silence: float | None = None,
     ) -> None:
-        """Take up what to run; an `elastic` job does well as long as horovodrun says so, whichever workers it lost."""
+        """Take up what to run; an `elastic` job does well as long as horovodrun says so, whichever workers it lost. A
+        worker of one that gives no sign of life for `silence` seconds is ended, on this machine: others wait for it.
+        """
+        self._silence = silence
         self.saved = False
         """Whether the job has written a checkpoint."""
         self._elastic = elastic
@@ -160,6 +164,7 @@ class Runner:
             elif item is not None:
                 self._take(item)
             self._keep_deadline()
+            self._end_silent()
             self._notice_strays()
             if process.poll() is not None and item is None:
                 # A process that a worker left behind may hold its output open for ever.
@@ -170,6 +175,8 @@ class Runner:
     def _take(self, item: Record | WorkerError | Beat | Line | _Asked | _Closed) -> None:
         if isinstance(item, Record):
             self._seen_record = True
+            if self._elastic and isinstance(item, StartRecord):
+                self._outcome.begin_anew()
             self.saved = self.saved or isinstance(item, CheckpointRecord)
             if isinstance(item, EndRecord):
                 self._end, self._ended_at = item, time.monotonic()
@@ -201,6 +208,15 @@ class Runner:
         if self._deadline is not None and time.monotonic() > self._deadline:
             self._deadline = None
             self._end_all(f"the workers did not stop within {self._stop_timeout:g} s: {ENDING}")
+
+    def _end_silent(self) -> None:
+        """Horovod's driver takes a worker that is frozen for one that will come to its senses, and waits."""
+        if not self._elastic or self._silence is None:
+            return
+        for beat in self._outcome.silent(self._silence):
+            if processes.kill(self._job, beat.pid, beat.host):
+                what = f"gave no sign of life for {self._silence:g} s (train.hang_timeout), and is ended"
+                self._view.message(f"warning: worker {beat.rank} {what}")
 
     def _notice_strays(self) -> None:
         """A process that a worker left behind holds its output open, and horovodrun would wait for it for ever."""

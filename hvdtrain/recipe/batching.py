@@ -72,8 +72,13 @@ def check_elastic(recipe: Recipe) -> None:
             "to the samples of an update, all workers together"
         )
     partition = getattr(recipe.data, "partition", None)
-    if partition is not None and getattr(partition, "parts", 0) is None:
+    if partition is not None and hasattr(partition, "parts"):
         raise RecipeError(
-            f"data.partition.name = {partition.name}: its parts are as many as the workers, which change in an elastic "
-            "run; use random or stratified"
+            f"data.partition.name = {partition.name}: its parts are dealt to a fixed number of workers, which changes "
+            "in an elastic run; use random or stratified"
+        )
+    if getattr(recipe.task, "data_form", "") == "environments":
+        raise RecipeError(
+            f"task.name = {recipe.task.name}: its workers share environments out evenly, and an elastic run may have "
+            "any number of workers"
         )

@@ -11,6 +11,7 @@ import codecs
 import json
 import os
 import re
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -59,7 +60,15 @@ def write_error(error: BaseException, rank: int, stream: TextIO | None = None) -
 
 def write_beat(rank: int, step: int, doing: Activity, seconds: float, stream: TextIO | None = None) -> None:
     """Write a sign of life; any rank may."""
-    values = {"rank": rank, "step": step, "what": doing.what, "waits": doing.waits, "seconds": round(seconds, 1)}
+    values = {
+        "rank": rank,
+        "step": step,
+        "what": doing.what,
+        "waits": doing.waits,
+        "seconds": round(seconds, 1),
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+    }
     _write(stream or sys.stdout, _BEAT + _json(values))
 
 
@@ -96,13 +105,15 @@ class WorkerError:
 @dataclass(frozen=True)
 class Beat:
     """A sign of life: after how many updates a worker does what, and for how many seconds already; `waits` says that it
-    is a tensor for which it waits."""
+    is a tensor for which it waits. `pid` is its process on `host`."""
 
     rank: int
     step: int
     what: str
     waits: bool = False
     seconds: float = 0.0
+    pid: int = 0
+    host: str = ""
 
 
 Output = Record | WorkerError | Beat | Line
@@ -199,7 +210,9 @@ def _beat(values: Mapping[str, object]) -> Beat:
     rank, step, seconds = values.get("rank"), values.get("step"), values.get("seconds")
     if not isinstance(rank, int) or not isinstance(step, int) or not isinstance(seconds, int | float):
         raise ValueError("no sign of life")
-    return Beat(rank, step, str(values.get("what", "")), values.get("waits") is True, float(seconds))
+    pid = values.get("pid")
+    where = (pid if isinstance(pid, int) else 0, str(values.get("host", "")))
+    return Beat(rank, step, str(values.get("what", "")), values.get("waits") is True, float(seconds), *where)
 
 
 def _error(values: Mapping[str, object], rank: int | None) -> WorkerError:

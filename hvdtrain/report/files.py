@@ -10,7 +10,7 @@ from typing import Any
 
 from hvdtrain.errors import RunError, SetupError
 from hvdtrain.metrics.lines import dumps, loads
-from hvdtrain.metrics.records import EndRecord, ProblemRecord, Record, SampleRecord, StartRecord
+from hvdtrain.metrics.records import EndRecord, ProblemRecord, Record, ResizeRecord, SampleRecord, StartRecord
 from hvdtrain.report.history import History
 from hvdtrain.report.run_report import write_drawn, write_reports, write_texts
 from hvdtrain.report.writing import to_json, write_whole
@@ -121,9 +121,16 @@ def read_records(path: Path) -> list[Record]:
             except ValueError:
                 continue
             if isinstance(record, StartRecord | ProblemRecord):
-                records = [one for one in records if one.step <= record.step and not isinstance(one, EndRecord)]
+                records = [one for one in records if _stays(one, record.step)]
             records.append(record)
     return records
+
+
+def _stays(record: Record, step: int) -> bool:
+    """Whether a record of before still holds for a run that goes on from a step; what befell the run stays so."""
+    if isinstance(record, ResizeRecord | ProblemRecord):
+        return True
+    return record.step <= step and not isinstance(record, EndRecord)
 
 
 def read_history(output_dir: Path) -> History:

@@ -47,7 +47,7 @@ class History:
 
     def __call__(self, record: Record) -> None:
         if isinstance(record, StartRecord):
-            self.start = record
+            self.start, self.first_step = record, None
             self._forget_after(record.step)
         elif isinstance(record, StepRecord):
             self._add_step(record)
@@ -136,7 +136,10 @@ class History:
     def _forget_after(self, step: int) -> None:
         """A rollback has undone what came after a step."""
         self.curve = [one for one in self.curve if one.step <= step]
-        self.evals = [one for one in self.evals if one.step <= step]
+        evals, self.evals, self.best, self.eval = self.evals, [], None, None
+        for one in evals:
+            if one.step <= step:
+                self._add_eval(one)
 
     def _add_eval(self, record: EvalRecord) -> None:
         self.eval = record

@@ -14,6 +14,7 @@ from hvdtrain.data.loader import make_loader
 from hvdtrain.data.prepare import prepare
 from hvdtrain.data.prepared import PreparedData
 from hvdtrain.errors import DataError, RecipeError, SetupError
+from hvdtrain.launched import elastic
 from hvdtrain.recipe.batching import BatchPlan, plan_batch, total_steps
 from hvdtrain.sync import _batchnorm as batchnorm
 from hvdtrain.sync import wrap
@@ -28,7 +29,7 @@ from hvdtrain.train.loop import Loop, PhaseRun
 from hvdtrain.train.schedules import Schedule, scale_to_batch
 from hvdtrain.train.state import model_tensors
 from hvdtrain.train.timing import Stopwatch
-from hvdtrain.world import elastic, together
+from hvdtrain.world import together
 
 if TYPE_CHECKING:
     from hvdtrain.data.encoders import Encoder
@@ -66,7 +67,7 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
         devices.make_deterministic()
     together(world, lambda: _check_workers(recipe, world))
     training = training_workers(recipe.sync, world.size)
-    batch = together(world, lambda: plan_batch(config, training, uneven=elastic.wanted()))
+    batch = together(world, lambda: plan_batch(config, training, uneven=elastic()))
     number_format = together(world, lambda: precision.choose(config.precision, device))
     together(world, lambda: _check_sync(recipe, world, number_format))
     data = data or prepare_alike(recipe, world)

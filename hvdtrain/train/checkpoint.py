@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,18 @@ _NAME = re.compile(r"step-(\d+)")
 MANIFEST = "manifest.json"
 _FILES = {"model.safetensors", "optimizer.safetensors", "state.json", "recipe.yaml"}
 BEST = "best.json"
+_MAX_JSON = 256 * 2**20
+_STATE: dict[str, type] = {
+    "step": int,
+    "world_size": int,
+    "global_batch_size": int,
+    "targets": int,
+    "precision": str,
+    "loader": dict,
+    "optimizers": dict,
+    "encoder": dict,
+    "identity": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -48,10 +61,10 @@ def best(directory: Path) -> Path | None:
     """Return the checkpoint of the best evaluation in a directory of checkpoints, None where none is marked so."""
     try:
         name = json.loads((directory / BEST).read_text())["checkpoint"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     path = directory / str(name)
-    return path if _NAME.fullmatch(path.name) and path.is_dir() else None
+    return path if _NAME.fullmatch(str(name)) and path.is_dir() else None
 
 
 def newest(directory: Path) -> tuple[Path | None, list[str]]:
@@ -81,6 +94,8 @@ def verify(path: Path) -> None:
         )
     if missing := sorted(_FILES - files.keys()):
         raise CheckpointError(f"checkpoint {path}: its manifest lacks {', '.join(missing)}")
+    if (path / "tokenizer.json").exists() and "tokenizer.json" not in files:
+        raise CheckpointError(f"checkpoint {path}: its tokenizer.json is not in its manifest")
     for name, expected in files.items():
         file = path / Path(name).name
         if not file.is_file() or file.is_symlink():
@@ -130,9 +145,28 @@ def locate(path: Path, prefer: Literal["newest", "best"] = "newest") -> Path:
     )
 
 
+def check_state(snapshot: Snapshot, path: Path | str) -> None:
+    """Make sure that a snapshot's state has what a run that goes on from it looks at, in the right form.
+
+    Raises:
+        CheckpointError: it has not.
+    """
+    for key, kind in _STATE.items():
+        value = snapshot.state.get(key)
+        if not isinstance(value, kind) or (isinstance(value, int) and not 0 <= value < 2**62):
+            raise CheckpointError(f"checkpoint {path}: its state's {key} is {str(value)[:60]!r}, which can't be")
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
+        facts = path.lstat()
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _MAX_JSON:
+            raise CheckpointError(
+                f"checkpoint {path.parent}: {path.name} is no plain file of at most {_MAX_JSON:,} bytes"
+            )
         value = json.loads(path.read_text())
+    except RecursionError:
+        raise CheckpointError(f"checkpoint {path.parent}: {path.name} is nested too deeply") from None
     except OSError as error:
         raise CheckpointError(f"checkpoint {path.parent}: can't read {path.name}: {error.strerror}") from error
     except ValueError as error:

@@ -35,7 +35,8 @@ class Commits:
 
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
-        self.lost: tuple[int, str] | None = None
+        self.lost: str | None = None
+        self._turn = 0
         self.check_hosts: Callable[[], None] = lambda: None
 
     def keep(self, snapshot: Snapshot) -> None:
@@ -43,12 +44,17 @@ class Commits:
         model, optimizer = (_copy(tensors) for tensors in (snapshot.model, snapshot.optimizer))
         self.snapshot = replace(snapshot, model=model, optimizer=optimizer)
 
+    def turn(self) -> None:
+        """Say that the run has taken another way, so that commits of before it are older than any that come."""
+        self._turn += 1
+
     def newest(self, world: World) -> tuple[int, Snapshot] | None:
         """Return the newest commit of any worker on all of them, and whose it is; None where nobody has one."""
         own = self.snapshot
-        steps: list[int] = world.gather(own.state["step"] if own else -1)
-        owner = steps.index(max(steps))
-        if steps[owner] < 0:
+        held: list[list[int]] = world.gather([self._turn, own.state["step"]] if own else [-1, -1])
+        owner = held.index(max(held))
+        self._turn = max(turn for turn, _ in held) + 1
+        if held[owner][0] < 0:
             return None
         giving = own if world.rank == owner else None
         snapshot = Snapshot(
@@ -72,7 +78,7 @@ def run(joined: Joined, attempt: Callable[[World, Commits], None]) -> None:
         try:
             attempt(world, commits)
         except LostWorkerError as error:
-            commits.lost = (commits.snapshot.state["step"] if commits.snapshot else 0, str(error))
+            commits.lost = str(error)
             raise
 
     elastic.run(go, joined.again)
@@ -86,8 +92,7 @@ def records(run: Run, commits: Commits | None) -> Iterator[Record]:
     for index, record in enumerate(run.records()):
         yield record
         if index == 0 and told is not None:
-            step, error = told
-            yield ProblemRecord(step=record.step, problem=error, action=f"on from the commit of step {step}")
+            yield ProblemRecord(step=record.step, problem=told, action=f"on from the commit of step {record.step}")
 
 
 def _copy(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:

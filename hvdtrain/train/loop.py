@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from hvdtrain.errors import NonFiniteError
+from hvdtrain.errors import NonFiniteError, shared
 from hvdtrain.train import nonfinite, replicas
 from hvdtrain.train.nonfinite import Statistics, seed_step
 from hvdtrain.train.precision import Precision
@@ -124,9 +124,7 @@ class Loop:
         own = all(bool(p.isfinite().all()) for run in self.phases for p in run.parameters)
         bad = [str(rank) for rank, finite in enumerate(self.world.gather(own)) if not finite]
         if bad:
-            error = NonFiniteError(f"step {self.step}: non-finite weights on worker {', '.join(bad)}")
-            error.shared = True
-            raise error
+            raise shared(NonFiniteError(f"step {self.step}: non-finite weights on worker {', '.join(bad)}"))
 
     def check_replicas(self) -> None:
         """Make sure that the workers that train have the same model, in the context of `agreed`.

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from hvdtrain.errors import RecipeError
+
 if TYPE_CHECKING:
-    from hvdtrain.recipe.training import EarlyStopping
+    from hvdtrain.recipe.training import EarlyStopping, TrainConfig
 
 
 class Objective:
@@ -37,6 +39,19 @@ class Objective:
             return False
         self.best = (step, value)
         return True
+
+    def check(self, metrics: Mapping[str, float], config: TrainConfig) -> None:
+        """Make sure that what the recipe wants to be followed is among an evaluation's metrics, which all workers have.
+
+        Raises:
+            RecipeError: it is not.
+        """
+        wanted = "train.objective" if config.objective else "train.early_stopping" if config.early_stopping else ""
+        if wanted and self.metric not in metrics:
+            raise RecipeError(
+                f"{wanted}: follows the metric '{self.metric}', which evaluations of this run do not give "
+                f"(they give {', '.join(metrics)})"
+            )
 
     @property
     def exhausted(self) -> bool:

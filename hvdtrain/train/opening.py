@@ -49,6 +49,7 @@ def open_trained(path: Path, changes: tuple[str, ...] = (), prefer: Literal["new
     """
     place = checkpoint.locate(path, prefer)
     snapshot = checkpoint.read(place)
+    checkpoint.check_state(snapshot, place)
     recipe = _recipe(place, changes).recipe
     tokenizer_file = place / "tokenizer.json"
     tokenizer = load_tokenizer(tokenizer_file) if tokenizer_file.exists() else None

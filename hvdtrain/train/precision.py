@@ -38,6 +38,11 @@ class Precision:
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
 
+    def forget(self) -> None:
+        """Forget the scale, and what was unscaled since the last update."""
+        if self.scaler is not None:
+            self.scaler = torch.amp.GradScaler(self.device.type)
+
     def updated(self) -> None:
         """Adapt the scale after an update."""
         if self.scaler is not None:

@@ -78,7 +78,7 @@ def roll_back(assembly: Assembly, world: World) -> dict[str, Any] | None:
         return None
     for run in assembly.loop.phases:
         run.strategy.discard()
-    assembly.loop.precision.updated()
+    assembly.loop.precision.forget()
     here = assembly.loop.loader.state_dict()
     snapshot = _read_everywhere(world, Path(path))
     together(world, lambda: _continue(assembly, snapshot, path))
@@ -110,10 +110,11 @@ def _count_what_is_left(assembly: Assembly) -> None:
 
 def _continue(assembly: Assembly, snapshot: Snapshot, path: str) -> Counts:
     try:
+        checkpoint.check_state(snapshot, path)
         _check_same_run(assembly, snapshot, path)
         state.put_back(assembly.loop, snapshot)
         return Counts(assembly.loop.loader.position, snapshot.state["targets"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"checkpoint {path}: its state can't be read ({error!r})") from error
 
 

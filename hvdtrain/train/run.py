@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hvdtrain.errors import DivergedError, NonFiniteError, RecipeError, RunError
+from hvdtrain.errors import DivergedError, NonFiniteError, RunError, shared
 from hvdtrain.metrics import activity
 from hvdtrain.metrics.records import (
     EvalRecord,
     ProblemRecord,
     Record,
     ResizeRecord,
-    SampleRecord,
     StepRecord,
 )
 from hvdtrain.train import state
@@ -23,7 +22,7 @@ from hvdtrain.train.beginning import start_record
 from hvdtrain.train.evaluation import evaluate
 from hvdtrain.train.objective import Objective
 from hvdtrain.train.resume import Origin, resume, roll_back, run_identity, take_up
-from hvdtrain.train.samples import NoSamples, Samples
+from hvdtrain.train.samples import NoSamples, Samples, show
 from hvdtrain.train.saving import Checkpoints, NoCheckpoints
 from hvdtrain.train.summary import summarize
 from hvdtrain.train.window import Counts, Window
@@ -47,7 +46,7 @@ class Run:
         engine: Mapping[str, str],
         commits: Commits | None = None,
     ) -> None:
-        """Take up what the run is made of; `commits` keeps the state in memory for when workers come or go."""
+        """`commits` keeps the state in memory for when workers come or go."""
         self._assembly = assembly
         self._commits = commits
         self._loop = assembly.loop
@@ -114,6 +113,8 @@ class Run:
             yield ResizeRecord(step=self._loop.step, before=before, after=self._world.size)
         began, reason = time.perf_counter(), ""
         self._window.open()
+        if self._commits is not None:
+            self._keep()
         while not reason:
             try:
                 reason = yield from self._train()
@@ -139,8 +140,6 @@ class Run:
         """Do updates, and what is due between them; return why the run ends."""
         for update in self._loop.updates():
             self._window.add(update)
-            if update.skipped:
-                yield ProblemRecord(step=update.step, problem=update.skipped, action="its batch was skipped")
             ended = yield from self._between_updates(update.stop)
             if ended:
                 return ended
@@ -160,6 +159,9 @@ class Run:
             raise self._told(error) from error
         self._objective.load_state_dict(objective)
         self._window.restart()
+        if self._commits is not None:
+            self._commits.turn()
+            self._keep()
         action = (
             f"back from step {at} to {self._loop.step}, and on with other samples "
             f"(rollback {self._rollbacks} of at most {self._config.nonfinite_limit})"
@@ -169,8 +171,7 @@ class Run:
     def _told(self, error: RunError) -> RunError:
         """Return the error with what a person can go on from."""
         told = type(error)(f"{error}; the last good checkpoint: {self._last_good()}")
-        told.shared = error.shared
-        return told
+        return shared(told) if error.shared else told
 
     def _last_good(self) -> str:
         """Name the newest checkpoint; only worker 0 knows which were written."""
@@ -190,9 +191,7 @@ class Run:
             return ""
         self._loop.stopwatch.pause()
         if logs:
-            record, stop_asked = self._window.close()
-            self._steps.append(record)
-            yield record
+            stop_asked = yield from self._log()
         if evaluates or saves or stop_asked:
             yield from self._evaluate_and_save(evaluates, saves or stop_asked, last=last or stop_asked)
         if last:
@@ -203,10 +202,17 @@ class Run:
             self._commit()
             return ""
         if not logs:
-            record, _ = self._window.close()
-            self._steps.append(record)
-            yield record
+            yield from self._log()
         return "converged"
+
+    def _log(self) -> Generator[Record, None, bool]:
+        """Yield what was since the last log; return whether any worker was asked to stop."""
+        record, skipped, stop_asked = self._window.close()
+        self._steps.append(record)
+        for step, why in skipped:
+            yield ProblemRecord(step=step, problem=why, action="its batch was skipped")
+        yield record
+        return stop_asked
 
     def _evaluate_and_save(self, evaluates: bool, saves: bool, *, last: bool) -> Iterator[Record]:
         began = time.perf_counter()
@@ -237,56 +243,27 @@ class Run:
             limit=self._config.eval_samples,
             step=loop.step,
         )
-        self._check_objective(record)
+        self._objective.check(record.metrics, self._config)
         best = self._assembly.data.may_choose and self._objective.see(loop.step, record.metrics)
         self._last_eval = replace(record, best=best)
         yield self._last_eval
-        yield from self._sample()
-        return best
-
-    def _check_objective(self, record: EvalRecord) -> None:
-        """Make sure that what the recipe wants to be followed is there; every worker has the same metrics."""
-        config = self._config
-        wanted = "train.objective" if config.objective else "train.early_stopping" if config.early_stopping else ""
-        if wanted and self._objective.metric not in record.metrics:
-            raise RecipeError(
-                f"{wanted}: follows the metric '{self._objective.metric}', which evaluations of this run do not give "
-                f"(they give {', '.join(record.metrics)})"
-            )
-
-    def _sample(self) -> Iterator[SampleRecord]:
-        """Every worker makes the same from the same weights, so nobody has to know who reports."""
-        from hvdtrain.train.generation import generate
-
         activity.begin("making a sample")
-        task, seed = self._loop.task, self._assembly.recipe.seed
-        shown = task.show(self._loop.model, self._assembly.data.val, seed)
-        if shown is not None:
-            yield self._samples.keep(shown, self._loop.step)
-        request = task.sample_request()
-        if request is None:
-            return
-        pieces = generate(
-            self._loop.model,
-            self._loop.encoder.tokenizer,  # type: ignore[arg-type]
-            request.prompt,
-            max_new_tokens=request.max_new_tokens,
-            temperature=request.temperature,
-            top_k=request.top_k,
-            seed=seed,
-            device=self._loop.device,
-        )
-        yield SampleRecord(step=self._loop.step, prompt=request.prompt, text="".join(pieces))
+        yield from show(self._assembly, self._samples)
+        return best
 
     def _commit(self) -> None:
         """Keep the state in memory, where that is due, and see whether hosts have come or gone."""
         if self._commits is None or not _due(self._loop.step, self._config.commit_interval):
             return
         self._loop.stopwatch.pause()
+        self._keep()
+        self._commits.check_hosts()
+
+    def _keep(self) -> None:
+        assert self._commits is not None
         state.average_buffers(self._loop.model, self._world, self._loop.training_workers)
         with self._loop.agreed():
             self._commits.keep(self._snapshot())
-        self._commits.check_hosts()
 
     def _snapshot(self) -> Snapshot:
         """Return the run's state, in the context of `agreed`; all workers take it together."""
@@ -304,13 +281,15 @@ class Run:
         snapshot = self._snapshot()
         if self._commits is not None:
             self._commits.keep(snapshot)
+        record = problem = None
         try:
             record = self._checkpoints.save(snapshot, marked)
         except RunError as error:
+            problem = str(error)
+        if problem := self._world.gather(problem)[0]:
             if last or self._config.on_save_error == "stop":
-                raise
-            yield ProblemRecord(step=self._loop.step, problem=str(error), action="the run goes on without it")
-            return
+                raise shared(RunError(problem))
+            yield ProblemRecord(step=self._loop.step, problem=problem, action="the run goes on without it")
         if record is not None:
             self._last_checkpoint = record.path
             yield record

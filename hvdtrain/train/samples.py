@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,3 +51,29 @@ class NoSamples:
 def make_samples(assembly: Assembly, world: World) -> Samples | NoSamples:
     """Return the writer of samples on the worker that reports, and its peer on the others."""
     return Samples(Path(assembly.recipe.output_dir) / "samples") if world.rank == 0 else NoSamples()
+
+
+def show(assembly: Assembly, samples: Samples | NoSamples) -> Iterator[SampleRecord]:
+    """Yield what the model makes for a person to look at. Every worker makes the same from the same weights, so nobody
+    has to know who reports.
+    """
+    from hvdtrain.train.generation import generate
+
+    loop, seed = assembly.loop, assembly.recipe.seed
+    shown = loop.task.show(loop.model, assembly.data.val, seed)
+    if shown is not None:
+        yield samples.keep(shown, loop.step)
+    request = loop.task.sample_request()
+    if request is None:
+        return
+    pieces = generate(
+        loop.model,
+        loop.encoder.tokenizer,  # type: ignore[arg-type]
+        request.prompt,
+        max_new_tokens=request.max_new_tokens,
+        temperature=request.temperature,
+        top_k=request.top_k,
+        seed=seed,
+        device=loop.device,
+    )
+    yield SampleRecord(step=loop.step, prompt=request.prompt, text="".join(pieces))

@@ -59,11 +59,11 @@ class Checkpoints:
             for later, path in found(self._directory):
                 if later > step:
                     _set_aside(path)
-            if self.best is None:
+            name = f"step-{best['step']}" if best else ""
+            if best and (self._directory / name).is_dir():
+                self._mark_best(name, best)  # a kill may have come between the checkpoint and its mark
+            elif self.best is None:
                 (self._directory / BEST).unlink(missing_ok=True)
-                name = f"step-{best['step']}" if best else ""
-                if best and (self._directory / name).is_dir():
-                    self._mark_best(name, best)
         except OSError as error:
             raise RunError(f"can't set a later checkpoint in {self._directory} aside: {error}") from error
 
@@ -94,10 +94,10 @@ class Checkpoints:
             _sync(self._directory)
             if best is not None:
                 self._mark_best(final.name, best)
+            self._prune()
         except (OSError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise RunError(f"can't write checkpoint {final}: {error}; older checkpoints are untouched") from error
-        self._prune()
         return CheckpointRecord(
             step=snapshot.state["step"], path=str(final), bytes=size, seconds=time.perf_counter() - began
         )

@@ -29,6 +29,7 @@ class Watchdog:
         step: Callable[[], int],
         beat: Callable[[int, Activity, float], None],
         give_up: Callable[[HangError | LostWorkerError], Any],
+        waits_count: bool = True,
     ) -> None:
         """Watch.
 
@@ -37,8 +38,11 @@ class Watchdog:
             step: returns the updates done.
             beat: called every `BEAT` seconds with the step, what this worker does, and for how many seconds.
             give_up: called with the error to tell, and does not come back.
+            waits_count: whether waiting for others is one of these things. In an elastic job it is not: where this
+                worker gave up too, nobody would be left.
         """
         self._timeout, self._step, self._beat, self._give_up = timeout, step, beat, give_up
+        self._waits_count = waits_count
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -57,7 +61,8 @@ class Watchdog:
             doing, step = activity.current(), self._step()
             seconds = time.monotonic() - doing.since
             self._beat(step, doing, seconds)
-            if self._timeout is not None and seconds > self._timeout:
+            counts = self._waits_count or not doing.waits
+            if self._timeout is not None and seconds > self._timeout and counts:
                 self._give_up(_error(step, doing, seconds, self._timeout))
             ended = self._ended.wait(period)
 

@@ -61,8 +61,10 @@ class Window:
         self.counts.samples += update.samples
         self.counts.targets += update.targets
 
-    def close(self) -> tuple[StepRecord, bool]:
-        """Return the record of the updates since the last one, and whether any worker was asked to stop."""
+    def close(self) -> tuple[StepRecord, list[tuple[int, str]], bool]:
+        """Return the record of the updates since the last one, the step and cause of those that any worker skipped, and
+        whether any was asked to stop.
+        """
         now = time.perf_counter()
         wall, self._since, self._left_out = now - self._since - self._left_out, now, 0.0
         device, interrupt = self._loop.device, self._loop.interrupt
@@ -71,8 +73,9 @@ class Window:
         loss, losses = fmean(update.loss for update in good), _means([update.losses for update in good])
         seen = Counts(sum(update.samples for update in updates), sum(update.targets for update in updates))
         mine = [wall, self._loop.stopwatch.drain(), memory_bytes(device), interrupt.requested]
-        everyone = self._world.gather([*mine, loss, losses, seen.samples, seen.targets])
-        walls, times, memory, stops, all_loss, all_losses, samples, targets = zip(*everyone, strict=True)
+        skipped = [(update.step, update.skipped) for update in updates if update.skipped]
+        everyone = self._world.gather([*mine, loss, losses, seen.samples, seen.targets, skipped])
+        walls, times, memory, stops, all_loss, all_losses, samples, targets, skips = zip(*everyone, strict=True)
         wall = max(walls)
         if not self._loop.coupled:
             loss, losses = fmean(all_loss), {name: fmean(one[name] for one in all_losses) for name in losses}
@@ -93,7 +96,8 @@ class Window:
             elapsed=time.perf_counter() - self._began,
             losses=losses,
         )
-        return record, any(stops)
+        problems = sorted({(int(step), str(why)) for one in skips for step, why in one})
+        return record, problems, any(stops)
 
     def _corrected(self, counted: Counts, true: Counts) -> Counts:
         """Put the true counts of a window into the sums in place of those that were added, and return them."""

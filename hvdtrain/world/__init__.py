@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from hvdtrain.errors import LostWorkerError, SetupError, UserError
+from hvdtrain.errors import LostWorkerError, SetupError, UserError, shared
 from hvdtrain.launched import launched_size
 from hvdtrain.metrics import activity
 
@@ -152,7 +152,8 @@ class Horovod:
             return bool(self._hvd.poll(self._handle))
 
     def start_sum(self, values: torch.Tensor, name: str) -> Pending:
-        return self._Handle(self._hvd, self._hvd.allreduce_async_(values, name=name, op=self._hvd.Sum), name)
+        handle = guard(lambda: self._hvd.allreduce_async_(values, name=name, op=self._hvd.Sum), name)
+        return self._Handle(self._hvd, handle, name)
 
     def gather(self, value: Any) -> list[Any]:
         # JSON holds no line end, so that the values part themselves and one collective is enough.
@@ -239,8 +240,7 @@ def together(world: World, work: Callable[[], T]) -> T:
     if problem is None or len(failed) < world.size or len(set(failed.values())) > 1:
         names = hosts(world)
         problem = UserError("\n".join(f"worker {rank} on {names[rank]}: {text}" for rank, text in failed.items()))
-    problem.shared = True
-    raise problem
+    raise shared(problem)
 
 
 def on_first(world: World, work: Callable[[], Any]) -> Any:

@@ -9,12 +9,8 @@ from typing import Any
 import psutil
 
 from hvdtrain.errors import LostWorkerError
+from hvdtrain.launched import joined
 from hvdtrain.world import Horovod, World
-
-
-def wanted() -> bool:
-    """Whether this process is a worker of an elastic job."""
-    return os.environ.get("HOROVOD_ELASTIC") == "1"
 
 
 def run(attempt: Callable[[World, Callable[[], None]], None], again: Callable[[], World]) -> None:
@@ -45,6 +41,7 @@ def run(attempt: Callable[[World, Callable[[], None]], None], again: Callable[[]
         return told
 
     def go(hosts: State) -> None:
+        joined(hvd.rank(), hvd.size())
         try:
             attempt(Horovod(hvd), hosts.check_host_updates)
         except LostWorkerError as error:
@@ -52,7 +49,10 @@ def run(attempt: Callable[[World, Callable[[], None]], None], again: Callable[[]
 
     def reset() -> None:
         hvd.shutdown()
-        again()
+        try:
+            again()
+        except ValueError as error:  # what Horovod raises where its engine does not start
+            raise LostWorkerError(f"can't join the workers again ({error}); was this host taken away?") from error
 
     if address := _own_address():
         network.find_port = lambda make: _server(make, address)

@@ -135,6 +135,22 @@ def test_a_lost_worker_and_a_new_host_change_nothing_but_the_size(
     assert "1 to 2" in (output / "report.md").read_text()
 
 
+def test_a_frozen_worker_of_an_elastic_job_is_ended_and_the_others_go_on(
+    launch: Launch, small_recipe: Path, tmp_path: Path
+) -> None:
+    """Horovod's driver would wait for it, and the others with it."""
+    script, _ = hosts(tmp_path, "localhost", "127.0.0.1")
+    elastic = ["--min-np", "1", "--host-discovery-script", script]
+    changes = ("train.hang_timeout=6", "train.commit_interval=5")
+    finished = launch(2, [{"do": "stop", "rank": 1, "step": 12}], *elastic, changes=changes)
+    told = finished.stdout + finished.stderr
+    assert finished.returncode == 0, told
+    assert "worker 1 gave no sign of life for 6 s (train.hang_timeout), and is ended" in told
+    [resize] = records(tmp_path / "run", "resize")
+    assert (resize["step"], resize["before"], resize["after"]) == (10, 2, 1)
+    check_account(small_recipe, tmp_path / "audit", 30, lost_steps=5 + 1)
+
+
 def test_a_job_that_failed_as_a_whole_is_started_again_from_its_checkpoint(
     launch: Launch, small_recipe: Path, tmp_path: Path
 ) -> None:

@@ -90,7 +90,7 @@ def read_file(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise DataError(f"cannot read the tokenizer {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a tokenizer that hvdtrain saved: it is not JSON") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("name"), str):
         raise DataError(f"{path} is not a tokenizer that hvdtrain saved: it has no format {FORMAT}")

@@ -126,3 +126,20 @@ def test_workers_that_all_speak_leave_the_first_error_as_it_is() -> None:
         outcome.add_beat(Beat(rank, 3, "backward"))
     outcome.add_error(WorkerError("lost contact", 1, 0, "LostWorkerError"))
     assert str(outcome.failure(1)) == "lost contact"
+
+
+def test_what_an_elastic_job_survived_is_no_longer_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("hvdtrain.launch.outcome.time.monotonic", lambda: now[0])
+    outcome = Outcome()
+    outcome.add_beat(Beat(0, 9, "backward", pid=7))
+    now[0] += 60
+    outcome.add_beat(Beat(1, 9, "backward", pid=8))
+    feed(outcome, "Process 0 exit with status code 137.", "stdout")
+    outcome.begin_anew()
+    assert [beat.pid for beat in outcome.silent(5.0)] == []
+    now[0] += 6
+    assert [beat.pid for beat in outcome.silent(5.0)] == [8], "one that fell silent before the others began anew"
+    assert outcome.silent(5.0) == [], "each is told once"
+    outcome.add_error(WorkerError("the disk is full", 1, 1, "RunError"))
+    assert str(outcome.failure(1)) == "worker 1: the disk is full"

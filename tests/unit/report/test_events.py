@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import os
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -126,7 +128,8 @@ def test_events_are_wanted_only_where_a_launcher_says_so() -> None:
 def test_a_sign_of_life_survives_the_way_through_a_launcher(prefix: str) -> None:
     stream = io.StringIO()
     write_beat(2, 11, Activity("gradients.w.0", 0.0, waits=True), 3.14159, stream)
-    assert parse(prefix.format(rank=2) + stream.getvalue()) == [Beat(2, 11, "gradients.w.0", True, 3.1)]
+    expected = Beat(2, 11, "gradients.w.0", True, 3.1, os.getpid(), socket.gethostname())
+    assert parse(prefix.format(rank=2) + stream.getvalue()) == [expected]
 
 
 @pytest.mark.parametrize("said", ['{"rank": "2", "step": 1, "seconds": 1}', '{"rank": 2}', "[]", "{"])

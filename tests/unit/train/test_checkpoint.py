@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,73 @@ def test_a_mark_that_means_no_checkpoint_leaves_the_newest(tmp_path: Path, conte
     writer(tmp_path).save(snapshot(3))
     (tmp_path / "best.json").write_text(content)
     assert checkpoint.locate(tmp_path, "best") == tmp_path / "step-3"
+
+
+WHOLE = {
+    "step": 2, "world_size": 1, "global_batch_size": 4, "targets": 9, "precision": "fp32",
+    "loader": {}, "optimizers": {}, "encoder": {}, "identity": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("step", -1), ("step", 2**63), ("step", "2"), ("identity", None), ("loader", []), ("encoder", None)],
+)
+def test_a_state_that_can_not_be_is_refused(key: str, value: object) -> None:
+    good = Snapshot(model={}, optimizer={}, state=WHOLE)
+    checkpoint.check_state(good, "here")
+    with pytest.raises(CheckpointError, match=f"here: its state's {key} is"):
+        checkpoint.check_state(Snapshot({}, {}, {**WHOLE, key: value}), "here")
+    without = {name: kept for name, kept in WHOLE.items() if name != key}
+    with pytest.raises(CheckpointError, match=f"its state's {key} is 'None'"):
+        checkpoint.check_state(Snapshot({}, {}, without), "here")
+
+
+def test_a_manifest_that_is_no_plain_file_is_not_opened(tmp_path: Path) -> None:
+    """A link may lead to what never ends, and a pipe waits for ever."""
+    writer(tmp_path).save(snapshot(2))
+    manifest = tmp_path / "step-2" / "manifest.json"
+    kept = manifest.read_text()
+    manifest.unlink()
+    manifest.symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match=r"manifest\.json is no plain file"):
+        checkpoint.verify(tmp_path / "step-2")
+    manifest.unlink()
+    os.mkfifo(manifest)
+    with pytest.raises(CheckpointError, match=r"manifest\.json is no plain file"):
+        checkpoint.verify(tmp_path / "step-2")
+    manifest.unlink()
+    manifest.write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match="nested too deeply"):
+        checkpoint.verify(tmp_path / "step-2")
+    manifest.unlink()
+    manifest.write_text(kept)
+    checkpoint.verify(tmp_path / "step-2")
+
+
+def test_a_tokenizer_that_the_manifest_does_not_name_is_refused(tmp_path: Path) -> None:
+    writer(tmp_path).save(snapshot(2))
+    manifest = tmp_path / "step-2" / "manifest.json"
+    values = json.loads(manifest.read_text())
+    del values["files"]["tokenizer.json"]
+    manifest.write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=r"its tokenizer\.json is not in its manifest"):
+        checkpoint.verify(tmp_path / "step-2")
+
+
+@pytest.mark.parametrize("name", ["../step-1", "../../elsewhere/step-1", "/step-1", "step-1/../step-1"])
+def test_the_mark_of_the_best_names_one_of_its_own_folder(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "checkpoints"
+    writer(folder).save(snapshot(1))
+    writer(tmp_path).save(snapshot(1))
+    (folder / "best.json").write_text(json.dumps({"checkpoint": name}))
+    assert checkpoint.best(folder) is None
+
+
+def test_a_mark_that_a_kill_left_behind_is_set_right(tmp_path: Path) -> None:
+    """Killed between the rename of the new best and its mark: the state knows, the mark still names the one before."""
+    checkpoints = writer(tmp_path)
+    checkpoints.save(snapshot(1), {"step": 1})
+    checkpoints.save(snapshot(2))
+    writer(tmp_path).begin(2, {"step": 2, "value": 0.1})
+    assert checkpoint.best(tmp_path) == tmp_path / "step-2"
