@@ -19,8 +19,8 @@ RESULTS = Path(__file__).parents[1] / "results" / "reliability"
 class Ledger:
     """The trials of one campaign so far, those of earlier days included."""
 
-    def __init__(self, campaign: str, folder: Path = RESULTS) -> None:
-        self.path = folder / f"{campaign}.jsonl"
+    def __init__(self, campaign: str) -> None:
+        self.path = RESULTS / f"{campaign}.jsonl"
         self._about = {
             "date": date.today().isoformat(),
             "hardware": hardware(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,13 +31,13 @@ def locate(source: str | Path) -> Path:
         RecipeError: there is neither.
     """
     path = Path(source)
-    if path.is_file():
+    if _is(path, Path.is_file):
         return path
     if found := shipped().get(str(source).removesuffix(".yaml")):
         return found
-    if path.is_dir():
+    if _is(path, Path.is_dir):
         raise RecipeError(f"'{source}' is a directory, not a recipe file")
-    if path.exists():
+    if _is(path, Path.exists):
         return path  # a pipe
     wanted = str(source).removesuffix(".yaml")
     known = nearest(wanted, shipped()) or nearest(Path(wanted).name, shipped())
@@ -106,7 +107,7 @@ def _base(layer: Layer, path: Path) -> Path | None:
     if not isinstance(value, str) or not value:
         raise RecipeError(f"{place}: extends: must be one path or the name of a shipped recipe")
     for beside in (path.parent / value, path.parent / f"{value}.yaml"):
-        if beside.is_file():
+        if _is(beside, Path.is_file):
             return beside
     if found := shipped().get(value.removesuffix(".yaml")):
         return found
@@ -114,6 +115,14 @@ def _base(layer: Layer, path: Path) -> Path | None:
     raise RecipeError(
         f"{place}: extends = {value}: neither a file (looked in {path.parent}) nor the name of a shipped recipe{known}"
     )
+
+
+def _is(path: Path, what: Callable[[Path], bool]) -> bool:
+    """Whether a path is there and so; one that is too long, say, is not."""
+    try:
+        return what(path)
+    except (OSError, ValueError):
+        return False
 
 
 def _check_chain(chain: list[Path], following: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -196,3 +197,13 @@ def test_a_file_that_may_not_be_read_is_named(write: Write, monkeypatch: pytest.
 
 def test_a_byte_order_mark_and_carriage_returns_do_no_harm(write: Write) -> None:
     assert load(write(b"\xef\xbb\xbf" + write().read_bytes().replace(b"\n", b"\r\n"))).recipe.name == "trial"
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "x\0y", "a/" * 3000])
+def test_a_name_that_no_file_can_have_is_refused_like_any_other(tmp_path: Path, name: str) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"extends: {json.dumps(name)}\n")
+    with pytest.raises(RecipeError, match="neither a file"):
+        load(recipe)
+    with pytest.raises(RecipeError, match="neither a file nor a shipped recipe"):
+        load(name)
