@@ -3,9 +3,9 @@
     python benchmarks/reliability/save_cost.py [--recipe bench/gpt-7m] [--steps 300] [--interval 100] [--workers 2]
 
 Trains under real horovodrun with train.save_interval as asked and no evaluations. `writing` are the seconds in which
-worker 0 writes, syncs and renames (of each checkpoint's record); `pauses` are all the time that is no update's: writing,
-taking the snapshot, the check for weights that are no numbers, and the comparison of the workers' models. Both are
-shares of the whole run. One line in benchmarks/results/reliability/save-cost.jsonl.
+worker 0 writes, syncs and renames (of each checkpoint's record). `pauses` are all the time that is no update's: that,
+the snapshot, the check for weights that are no numbers, and the comparison of the workers' models. Both are shares of
+the whole run. One line in benchmarks/results/reliability/save-cost.jsonl.
 """
 
 from __future__ import annotations
