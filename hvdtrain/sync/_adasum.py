@@ -6,7 +6,7 @@ import torch
 
 from hvdtrain.sync._apart import Apart
 from hvdtrain.sync._strategy import NamedParameters, apply
-from hvdtrain.world import World, finish
+from hvdtrain.world import World, finish, guard
 
 
 class AdaSum(Apart):
@@ -40,9 +40,12 @@ class AdaSum(Apart):
         """Turn the parameters, which are each worker's change for now, into the Adasum of all workers' changes."""
         import horovod.torch as hvd
 
-        handles = [
-            hvd.allreduce_async_(change, name=name, op=hvd.Adasum)
-            for change, name in zip(self._values, self._names, strict=True)
-        ]
+        handles = guard(
+            lambda: [
+                hvd.allreduce_async_(change, name=name, op=hvd.Adasum)
+                for change, name in zip(self._values, self._names, strict=True)
+            ],
+            self._names[0],
+        )
         for handle, name in zip(handles, self._names, strict=True):
             finish(handle, name)

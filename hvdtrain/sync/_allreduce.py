@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -100,15 +101,19 @@ class AllReduce(Replicated):
         bucket = self._bucket_of[index]
         self._missing[bucket] -= 1
         if not self._missing[bucket]:
-            p = self.parameters[bucket]
-            self.optimizer._handles[p] = self.optimizer._allreduce_grad_async(p)
+            self._start(bucket)
+
+    def _start(self, bucket: int) -> None:
+        p = self.parameters[bucket]
+        start = partial(self.optimizer._allreduce_grad_async, p)
+        self.optimizer._handles[p] = guard(start, self._names[bucket])
 
     def synchronize(self) -> None:
         self.buffers.complete()
         self._missing = self._counts()
-        for p in self.parameters:
+        for bucket, p in enumerate(self.parameters):
             if p not in self.optimizer._handles:
-                self.optimizer._handles[p] = self.optimizer._allreduce_grad_async(p)
+                self._start(bucket)
         for name, p in zip(self._names, self.parameters, strict=True):
             rest_until_done([self.optimizer._handles[p][0]], name)
         guard(self.optimizer.synchronize, self._names[-1])

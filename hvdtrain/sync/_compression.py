@@ -23,7 +23,7 @@ from torch import Tensor
 
 from hvdtrain.errors import SetupError
 from hvdtrain.sync._strategy import Replicated
-from hvdtrain.world import World, finish
+from hvdtrain.world import World, finish, guard
 
 _RESIDUAL, _UPDATES = "error_feedback", "compression_updates"
 
@@ -110,7 +110,8 @@ class Compressed(Replicated, ABC):
         import horovod.torch as hvd
 
         self._handed += values.numel() * values.element_size()
-        handle: int = hvd.allreduce_async_(values, name=f"{self.name}.{what}", op=hvd.Sum)
+        name = f"{self.name}.{what}"
+        handle: int = guard(lambda: hvd.allreduce_async_(values, name=name, op=hvd.Sum), name)
         return handle
 
     def start_gather(self, values: Tensor, what: str) -> int:
@@ -118,7 +119,8 @@ class Compressed(Replicated, ABC):
         import horovod.torch as hvd
 
         self._handed += values.numel() * values.element_size()
-        handle: int = hvd.allgather_async(values, name=f"{self.name}.{what}")
+        name = f"{self.name}.{what}"
+        handle: int = guard(lambda: hvd.allgather_async(values, name=name), name)
         return handle
 
     def wait(self, handle: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from hvdtrain.sync._shards import Sharded
-from hvdtrain.world import World, finish
+from hvdtrain.world import World, finish, guard
 
 
 class ReduceScatter(Sharded):
@@ -23,10 +23,11 @@ class ReduceScatter(Sharded):
         import horovod.torch as hvd
 
         name = f"{self._name}.gradients"
-        self.shard_grad.copy_(finish(hvd.reducescatter_async(self.flat_grad, name=name, op=hvd.Sum), name))
+        handle = guard(lambda: hvd.reducescatter_async(self.flat_grad, name=name, op=hvd.Sum), name)
+        self.shard_grad.copy_(finish(handle, name))
 
     def publish(self) -> None:
         import horovod.torch as hvd
 
         name = f"{self._name}.parameters"
-        self.flat.copy_(finish(hvd.allgather_async(self.shard, name=name), name))
+        self.flat.copy_(finish(guard(lambda: hvd.allgather_async(self.shard, name=name), name), name))
