@@ -37,7 +37,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
 
 
 def test_an_interrupted_sweep_goes_on_and_its_parts_sum(tmp_path: Path, small_recipe: Path) -> None:
-    sweep = ("scale", str(small_recipe), "--np", "1,2,3", "--mode", "both", "--repeats", "1", "--steps", "4", "--gloo")
+    sweep = ("scale", str(small_recipe), "--np", "1,3", "--mode", "both", "--repeats", "1", "--steps", "4", "--gloo")
     process = start(tmp_path, *sweep)
     trials = tmp_path / "sweeps" / "small" / "trials.jsonl"
     deadline = time.monotonic() + 120
@@ -49,14 +49,14 @@ def test_an_interrupted_sweep_goes_on_and_its_parts_sum(tmp_path: Path, small_re
     assert process.returncode == 130, output
     assert "the same command goes on" in output
     before = trials.read_text().splitlines()
-    assert 1 <= len(before) < 6
+    assert 1 <= len(before) < 4
 
     code, output = run(tmp_path, *sweep)
     assert code == 0, output
     assert trials.read_text().splitlines()[: len(before)] == before
     study = read_study(tmp_path / "sweeps" / "small")
     assert [(size.mode, size.workers, size.global_batch_size) for size in study.sizes] == [
-        ("weak", 1, 2), ("weak", 2, 4), ("weak", 3, 6), ("strong", 1, 12), ("strong", 2, 12), ("strong", 3, 12),
+        ("weak", 1, 2), ("weak", 3, 6), ("strong", 1, 12), ("strong", 3, 12),
     ]  # fmt: skip
     for size in study.sizes:
         assert sum(size.split[part] for part in PHASES) == pytest.approx(size.split["step"])
