@@ -23,12 +23,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from horovod.runner.util.network import get_local_host_addresses
 from job import TASKS, Work, await_step, start, steps, strays, worker
 from ledger import Ledger, table
 
 ACCOUNT = Path(__file__).parents[2] / "tests" / "parallel" / "workers" / "faulty"
 STEPS, BATCH, COMMIT = 400, 12, 5
-NAMES = ("localhost", "127.0.0.1", socket.gethostname(), socket.getfqdn() + ".")
+NAMES = ("localhost", "127.0.0.1", socket.gethostname(), *sorted(get_local_host_addresses() - {"127.0.0.1"}))
+"""What horovodrun takes for as many hosts, all of them this machine."""
 
 
 def order(recipe: str, changes: tuple[str, ...]) -> list[int]:
@@ -67,6 +69,8 @@ def audit(folder: Path, expected: list[int]) -> dict[str, int]:
 
 def trial(folder: Path, shape: str, draw: random.Random, expected: list[int]) -> dict[str, Any]:
     """Run one; return what came of it."""
+    if len(NAMES) < 4:
+        raise SystemExit(f"four names of this machine are needed, and it has {', '.join(NAMES)}")
     small, *_ = sizes = [int(size) for size in shape.split("-")]
     hosts, script = folder / "hosts", folder / "discover"
     script.write_text(f"#!/bin/sh\ncat {hosts}\n")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hvdtrain.report.console import View
 
 CONTEXT: dict[str, Any] = {}
+_SECONDS_TO_JOIN = 180
 _PRINTING: Any = {"rich_help_panel": "Instead of running", "show_default": False}
 
 
@@ -163,6 +164,9 @@ def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool, re
     named = request.hosts or (hosts.discover(script) if script else ())
     if not script:
         request = replace(request, flags=hosts.flags_for(request.flags, named))
+    if request.elastic and request.flags.get("gloo_timeout_seconds") is None:
+        # Those that are there wait so long for a worker that starts, and all end where it takes longer.
+        request = replace(request, flags={**request.flags, "gloo_timeout_seconds": _SECONDS_TO_JOIN})
     elsewhere = hosts.remote(named)
     view = make_view(plain=plain)
     if elsewhere and host_check:

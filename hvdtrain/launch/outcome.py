@@ -152,9 +152,9 @@ def _worker_error(error: WorkerError) -> HvdtrainError:
 
 
 def _exit_message(rank: int, code: int) -> str:
-    if code <= 128:
+    if code - 128 not in set(signal.Signals):
         return f"worker {rank} ended with exit code {code}; see its output above"
     number = code - 128
-    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    name = signal.Signals(number).name
     hint = "; was its host out of memory?" if number == signal.SIGKILL else ""
     return f"worker {rank} was ended by {name}{hint}"
