@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable
 from datetime import date
@@ -13,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from peers.prepare import hardware, versions
 
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.+~-]+/)+")
+"""Of the paths in what a job said only the last part is anybody else's business."""
 RESULTS = Path(__file__).parents[1] / "results" / "reliability"
 
 
@@ -34,7 +37,7 @@ class Ledger:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.trials.append(self._about | facts)
         with self.path.open("a") as file:
-            file.write(json.dumps(self.trials[-1]) + "\n")
+            file.write(_FOLDERS.sub("", json.dumps(self.trials[-1])) + "\n")
 
 
 def table(trials: Iterable[dict[str, Any]], key: Callable[[dict[str, Any]], str], good: str = "ok") -> str:
