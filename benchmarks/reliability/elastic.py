@@ -18,6 +18,7 @@ import random
 import signal
 import socket
 import statistics
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -104,9 +105,15 @@ def trial(folder: Path, shape: str, draw: random.Random, expected: list[int]) ->
     announce(NAMES[:1] if shape.startswith("1") else NAMES[: small + 1])
     try:
         code: int | None = job.wait(timeout=240)
-    except Exception:
+    except subprocess.TimeoutExpired:
         job.kill()
         code = None
+    return judge(folder, sizes, code, expected)
+
+
+def judge(folder: Path, sizes: list[int], code: int | None, expected: list[int]) -> dict[str, Any]:
+    """Return what came of a run that has ended with an exit code, None where it had to be ended."""
+    output, log = folder / "run", folder / "log"
     left = strays(output)
     records = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     resizes = [f"{r['before']}-{r['after']}@{r['step']}" for r in records if r["event"] == "resize"]

@@ -14,6 +14,7 @@ import argparse
 import random
 import signal
 import statistics
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -37,7 +38,7 @@ def frozen(folder: Path, draw: random.Random, timeout: float) -> dict[str, Any]:
     began = time.monotonic()
     try:
         code = job.wait(timeout=timeout + PATIENCE)
-    except Exception:
+    except subprocess.TimeoutExpired:
         job.kill()
         code = None
     seconds = time.monotonic() - began

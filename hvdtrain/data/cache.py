@@ -92,7 +92,7 @@ def _build(entry: Path, build: Callable[[Path], dict[str, Any]]) -> dict[str, An
         if entry.exists():
             entry.rename(work.with_name(f"{work.name}-damaged"))
         work.rename(entry)
-        _sync(entry.parent)
+        sync(entry.parent)
     finally:
         _remove(entry.parent, prefix)
     return facts
@@ -102,16 +102,17 @@ def _seal(work: Path, facts: dict[str, Any]) -> None:
     """Write the manifest, bring everything to the disk, and let other users of a shared cache read it."""
     files = {}
     for path in sorted(work.iterdir()):
-        _sync(path)
+        sync(path)
         files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
     manifest = work / MANIFEST
     manifest.write_text(json.dumps({"files": files, "facts": facts}, indent=1), "utf-8")
-    _sync(manifest)
+    sync(manifest)
     work.chmod(0o755)  # mkdtemp made it private
-    _sync(work)
+    sync(work)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

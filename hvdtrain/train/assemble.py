@@ -77,7 +77,6 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
     flops = flops_per_target(model, task, data.train, device)
     synchronised = config.sync_batchnorm and world.size > 1
     model = _prepare(model, recipe, world)
-    world.broadcast_(model_tensors(model))
     if device.type == "cpu":
         reuse_freed_memory()  # from here on: what the preparation of data freed has gone back to the system
     loader = together(world, lambda: _loader(recipe, data, task, model, batch, world, device))
@@ -104,8 +103,7 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
         most_skipped=config.nonfinite_limit if config.on_nonfinite == "skip" else 0,
     )
     together(world, lambda: _check_rollback(recipe, loop))
-    parameters = sum(p.numel() for p in model.parameters())
-    return Assembly(recipe, loop, data, batch, threads, parameters, flops)
+    return Assembly(recipe, loop, data, batch, threads, sum(p.numel() for p in model.parameters()), flops)
 
 
 def prepare_for(recipe: Recipe) -> PreparedData:
@@ -130,7 +128,9 @@ def make_task(recipe: Recipe, encoder: Encoder, device: torch.device) -> Task:
 
 
 def _prepare(model: torch.nn.Module, recipe: Recipe, world: World) -> torch.nn.Module:
-    """Return the model as it is trained: with BatchNorm over all workers, and compiled, where the recipe wants so."""
+    """Return the model as it is trained, alike on all workers: with BatchNorm over all of them, and compiled, where the
+    recipe wants so.
+    """
     config = recipe.train
     if config.sync_batchnorm:
         together(world, lambda: _check_batchnorm(recipe, model))
@@ -138,6 +138,7 @@ def _prepare(model: torch.nn.Module, recipe: Recipe, world: World) -> torch.nn.M
             model = batchnorm.convert(model, world)
     if config.compile:
         model.compile()
+    world.broadcast_(model_tensors(model))
     return model
 
 

@@ -7,7 +7,6 @@ any moment of this.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from hvdtrain.data.cache import sync
 from hvdtrain.errors import RunError
 from hvdtrain.metrics.records import CheckpointRecord
 from hvdtrain.train.checkpoint import BEST, FORMAT, MANIFEST, Snapshot, best, found, sha256
@@ -91,7 +91,7 @@ class Checkpoints:
             if final.exists():
                 _set_aside(final)
             partial.rename(final)
-            _sync(self._directory)
+            sync(self._directory)
             if best is not None:
                 self._mark_best(final.name, best)
             self._prune()
@@ -105,7 +105,7 @@ class Checkpoints:
     def _make_directory(self) -> None:
         if not self._directory.is_dir():
             self._directory.mkdir(parents=True, exist_ok=True)
-            _sync(self._directory.parent)
+            sync(self._directory.parent)
 
     def _write(self, directory: Path, snapshot: Snapshot) -> int:
         save_file({name: t.contiguous() for name, t in snapshot.model.items()}, directory / "model.safetensors")
@@ -118,16 +118,16 @@ class Checkpoints:
         manifest = {"format": FORMAT, "files": files}
         (directory / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
         for path in directory.iterdir():
-            _sync(path)
-        _sync(directory)
+            sync(path)
+        sync(directory)
         return sum(path.stat().st_size for path in directory.iterdir())
 
     def _mark_best(self, name: str, facts: Mapping[str, Any]) -> None:
         partial = self._directory / f".{BEST}.partial"
         partial.write_text(json.dumps({"checkpoint": name, **facts}, indent=1) + "\n")
-        _sync(partial)
+        sync(partial)
         partial.replace(self._directory / BEST)
-        _sync(self._directory)
+        sync(self._directory)
 
     def _prune(self) -> None:
         if self._keep_last is not None:
@@ -179,11 +179,3 @@ def _remove(path: Path) -> None:
     except OSError:
         return  # It takes up room, and harms nothing.
     shutil.rmtree(gone, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

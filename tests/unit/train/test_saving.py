@@ -130,7 +130,7 @@ def test_a_folder_that_vanished_is_made_again(tmp_path: Path) -> None:
 def test_everything_is_synced_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a power cut may leave a checkpoint under its name whose bytes never reached the disk."""
     events: list[str] = []
-    sync, rename = saving._sync, Path.rename
+    sync, rename = saving.sync, Path.rename
 
     def note(name: str, call: Callable[..., object]) -> Callable[..., object]:
         def noted(path: Path, *rest: object) -> object:
@@ -139,7 +139,7 @@ def test_everything_is_synced_before_it_is_renamed(tmp_path: Path, monkeypatch: 
 
         return noted
 
-    monkeypatch.setattr(saving, "_sync", note("sync", sync))
+    monkeypatch.setattr(saving, "sync", note("sync", sync))
     monkeypatch.setattr(Path, "rename", note("rename", rename))
     writer(tmp_path / "checkpoints").save(snapshot(1))
     renamed = events.index("rename .step-1.partial")
