@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -164,11 +165,10 @@ def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool, re
     named = request.hosts or (hosts.discover(script) if script else ())
     if not script:
         request = replace(request, flags=hosts.flags_for(request.flags, named))
-    if request.elastic and request.flags.get("gloo_timeout_seconds") is None:
-        # Those that are there wait so long for a worker that starts, and all end where it takes longer.
-        request = replace(request, flags={**request.flags, "gloo_timeout_seconds": _SECONDS_TO_JOIN})
     elsewhere = hosts.remote(named)
     view = make_view(plain=plain)
+    if request.elastic:
+        request = replace(request, flags=_elastic_flags(request.flags, elsewhere, view))
     if elsewhere and host_check:
         for warning in preflight(named, request.controller, request.flags).warnings:
             view.message(f"warning: {warning}")
@@ -184,6 +184,21 @@ def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool, re
             request = replace(request, resume="auto")
         view = make_view(plain=plain)
     return _runner(request, elsewhere, view, stop_timeout, silence).run()
+
+
+def _elastic_flags(flags: Mapping[str, Any], elsewhere: tuple[str, ...], view: View) -> dict[str, Any]:
+    """Return the flags of a job whose workers come and go, where horovodrun by itself would wait or end."""
+    from hvdtrain.launch import hosts
+
+    chosen = dict(flags)
+    if flags.get("gloo_timeout_seconds") is None:
+        # Those that are there wait so long for a worker that starts, and all end where it takes longer.
+        chosen["gloo_timeout_seconds"] = _SECONDS_TO_JOIN
+    if flags.get("host_discovery_script") and not elsewhere and not flags.get("network_interfaces"):
+        # Left to itself horovodrun finds an interface by asking a second host, and waits until there is one.
+        chosen["network_interfaces"] = hosts.interface_to_others()
+        view.message(f"workers talk over {chosen['network_interfaces']}; --network-interfaces names another")
+    return chosen
 
 
 def _runner(

@@ -1,7 +1,8 @@
 """horovodrun with its servers on one address of this host; its own way is all of them, whatever interfaces it is told.
 
 `python -m hvdtrain.launch.doors ADDRESS ARGUMENTS...` is `horovodrun ARGUMENTS...` but for that. Horovod has no option
-for it: what opens a port is one function of its launcher, in whose place another is put here.
+for it: what opens a port is one function of its launcher, in whose place another is put here. And where all hosts are
+this one it takes the loopback interface and no other; a job whose hosts may change begins on that of the address.
 """
 
 from __future__ import annotations
@@ -50,11 +51,13 @@ def main(address: str, arguments: Sequence[str]) -> None:
     """Be horovodrun."""
     from horovod.runner import launch
     from horovod.runner.common.util import network as services
+    from horovod.runner.driver import driver_service
     from horovod.runner.http import http_server
     from horovod.runner.util import network
 
     for module in (network, services, http_server):
         module.find_port = bound_to(address)
+    driver_service.get_local_interfaces = lambda settings: {hosts.interface_of(address)}
     sys.argv = ["horovodrun", *arguments]
     sys.exit(launch.run_commandline())
 

@@ -90,6 +90,30 @@ def flags_for(flags: Mapping[str, Any], hosts: Sequence[Host]) -> dict[str, Any]
     return {key: value for key, value in flags.items() if key not in useless}
 
 
+def interface_to_others() -> str:
+    """Return the interface by which this machine reaches others: that of its default route, else the loopback's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing; the address is one for documentation (RFC 5737)
+        except OSError:
+            return interface_of("127.0.0.1")
+        return interface_of(probe.getsockname()[0])
+
+
+def interface_of(address: str) -> str:
+    """Return the network interface of this machine that has an address.
+
+    Raises:
+        UserError: none has.
+    """
+    import psutil
+
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(one.address == address for one in addresses):
+            return name
+    raise UserError(f"no network interface of this machine has the address {address}")
+
+
 def discover(script: str) -> tuple[Host, ...]:
     """Return the hosts that a discovery script prints now; none where it fails or tells no slots."""
     try:

@@ -136,6 +136,27 @@ def test_a_lost_worker_and_a_new_host_change_nothing_but_the_size(
     assert "1 to 2" in (output / "report.md").read_text()
 
 
+def test_a_job_that_begins_on_one_host_grows_and_shrinks_without_losing_an_update(
+    launch: Launch, small_recipe: Path, tmp_path: Path
+) -> None:
+    """horovodrun by itself would not begin: it waits for a second host, to ask which interface both have."""
+    script, file = hosts(tmp_path, "localhost")
+    fault = {"do": "hosts", "rank": 0, "file": str(file)}
+    faults = [
+        fault | {"step": 5, "text": "localhost:1\n127.0.0.1:1\n"},
+        fault | {"step": 5, "text": "localhost:1\n", "workers": 2},
+    ]
+    elastic = ["--min-np", "1", "--max-np", "2", "--host-discovery-script", script]
+    changes = ("train.commit_interval=5", "train.max_steps=600", "train.eval_interval=0")
+    finished = launch(1, faults, *elastic, changes=changes)
+    told = finished.stdout + finished.stderr
+    assert finished.returncode == 0, told
+    assert "--network-interfaces names another" in told
+    sizes = [(r["before"], r["after"]) for r in records(tmp_path / "run", "resize")]
+    assert sizes == [(1, 2), (2, 1)], told
+    check_account(small_recipe, tmp_path / "audit", 600, lost_steps=0)
+
+
 def test_a_frozen_worker_of_an_elastic_job_is_ended_and_the_others_go_on(
     launch: Launch, small_recipe: Path, tmp_path: Path
 ) -> None:

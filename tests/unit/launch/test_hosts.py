@@ -4,10 +4,20 @@ import re
 import socket
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hvdtrain.errors import UserError
-from hvdtrain.launch.hosts import Host, discover, loopback_problem, parse_hosts, read_hostfile, remote
+from hvdtrain.launch.hosts import (
+    Host,
+    discover,
+    interface_of,
+    interface_to_others,
+    loopback_problem,
+    parse_hosts,
+    read_hostfile,
+    remote,
+)
 
 
 def test_hosts_are_parsed() -> None:
@@ -82,3 +92,23 @@ def test_hosts_are_discovered_by_a_script(tmp_path: Path) -> None:
     script.chmod(0o755)
     assert discover(str(script)) == (Host("a", 2), Host("b", 1))
     assert discover(str(tmp_path / "none")) == ()
+
+
+def test_the_interface_of_an_address() -> None:
+    assert "127.0.0.1" in {one.address for one in psutil.net_if_addrs()[interface_of("127.0.0.1")]}
+    with pytest.raises(UserError, match=r"no network interface of this machine has the address 192\.0\.2\.77"):
+        interface_of("192.0.2.77")
+
+
+def test_others_are_reached_by_the_interface_of_the_default_route_or_else_the_loopback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    routes = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
+    default = [name for name, destination, *_ in routes if destination == "00000000"]
+    assert interface_to_others() in (default or [interface_of("127.0.0.1")])
+
+    def unreachable(self: socket.socket, address: object) -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(socket.socket, "connect", unreachable)
+    assert interface_to_others() == interface_of("127.0.0.1")

@@ -1,6 +1,7 @@
 """Python imports this where its folder is in PYTHONPATH: faults planted in workers, and an account of their samples.
 
-PLANTED holds a JSON list of {"do", "rank", "step"}, each done once in a job, `MARKS` being the folder that remembers:
+PLANTED holds a JSON list of {"do", "rank", "step"}, each done once in a job, at that step, or where it names a number
+of "workers" at the first one after that with so many; `MARKS` is the folder that remembers.
 kill ends the worker by SIGKILL; stop freezes it by SIGSTOP; stuck lets it load data for ever; hosts writes "text" into
 "file". AUDIT is a folder: each worker writes a line for each global batch, with its samples and their places in the
 order of all. A worker process is one that was started as one of several.
@@ -25,7 +26,8 @@ def plant() -> None:
 
     def faulty_update(self):
         for index, fault in enumerate(faults):
-            if (self.world.rank, self.step) == (fault["rank"], fault["step"] - 1):
+            workers = fault.get("workers", self.world.size)
+            if (self.world.rank, self.world.size) == (fault["rank"], workers) and self.step >= fault["step"] - 1:
                 mark = Path(os.environ["MARKS"]) / f"{index}"
                 if not mark.exists():
                     mark.touch()
