@@ -204,16 +204,17 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a Markdown table; oversubscribed workers are marked."""
     lines = [
-        "| parameters | workers | gradients | step | floor | sync tax (range) | tokens/s |",
-        "|---|---|---|---|---|---|---|",
+        "| parameters | workers | gradients | step | floor | sync tax (range over rounds) | rounds | tokens/s |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         low, high = row["sync_tax"]["range"]
+        spread = f" ({100 * low:.1f} to {100 * high:.1f})" if row["rounds"] > 1 else ""
         lines.append(
             f"| {row['size'].upper().replace('M', ' M')} | {row['workers']}{' *' if row['oversubscribed'] else ''} "
             f"| {row['bytes_per_step'] / 1e6:,.1f} MB "
             f"| {1000 * row['step']['median']:,.1f} ms | {1000 * row['floor']['median']:,.1f} ms "
-            f"| **{100 * row['sync_tax']['median']:.1f} %** ({100 * low:.1f} to {100 * high:.1f}) "
+            f"| **{100 * row['sync_tax']['median']:.1f} %**{spread} | {row['rounds']} "
             f"| {row['tokens_per_second']['median']:,.0f} |"
         )
     if any(row["oversubscribed"] for row in rows):

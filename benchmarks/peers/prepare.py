@@ -71,11 +71,13 @@ def order_of(recipe: Any, dataset: Any, batch: Any, workers: int, steps: int) ->
 
 
 def hardware() -> str:
-    """Return what the machine is."""
+    """Return what the machine is; processors of one name differ in the vectors that torch can use."""
+    import torch
+
     from hvdtrain.launched import usable_cores
     from hvdtrain.report.environment import processor
 
-    return f"{usable_cores()} cores, {processor()}"
+    return f"{usable_cores()} cores, {processor()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

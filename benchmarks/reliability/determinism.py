@@ -41,8 +41,8 @@ def one(folder: Path, workers: int, controller: str, fusion: str, deterministic:
         "train.eval_interval=0",
         "train.save_interval=0",
     )
-    command = Work("language model, GPT", "allreduce", folder, workers, more).command("run", "--resume", "never")
-    finished = run([f"--{controller}" if part == "--gloo" else part for part in command])
+    work = Work("language model, GPT", "allreduce", folder, workers, more, controller)
+    finished = run(work.command("run", "--resume", "never"))
     if finished.returncode:
         raise SystemExit(finished.stdout + finished.stderr)
     records = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -77,13 +77,14 @@ class Work:
     folder: Path
     workers: int = 2
     more: tuple[str, ...] = ()
+    controller: str = "gloo"
 
     def command(self, output: str, *launcher: str) -> list[str]:
         """Return the command that begins or goes on with a run; `launcher` are arguments of `hvdtrain launch`."""
         recipe, changes = TASKS[self.task]
         fixed = (*_EVERYWHERE, f"sync={SYNCS[self.sync]}", f"output_dir={self.folder / output}", *self.more)
-        start = [PYTHON, "-m", "hvdtrain", "launch", "--plain", "--gloo", "-np", str(self.workers), *launcher]
-        return [*start, recipe, *changes, *fixed]
+        start = [PYTHON, "-m", "hvdtrain", "launch", "--plain", f"--{self.controller}", "-np", str(self.workers)]
+        return [*start, *launcher, recipe, *changes, *fixed]
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -145,6 +146,11 @@ def worker(output: Path, rank: int) -> psutil.Process | None:
         if f"output_dir={output}" in arguments and variables.get("HOROVOD_RANK") == str(rank) and "-m" in arguments:
             return process
     return None
+
+
+def shared_memory() -> set[str]:
+    """Return the names of what is in shared memory: Open MPI keeps the workers' messages there."""
+    return {path.name for path in Path("/dev/shm").glob("*")}
 
 
 def strays(output: Path, patience: float = 20.0) -> list[int]:

@@ -2,11 +2,12 @@
 
     python benchmarks/reliability/kills.py [--trials 20] [--seed 0] [--folder DIR]
 
-Each trial draws a task, a strategy, whom to kill (rank 0, another rank, or the launcher) and when: at a random moment
-after the first step, up to some time after the last. The job is then started anew with --resume auto, and its last
-checkpoint, with optimizer state, place in the order of samples and all else, is compared with that of a run that was
-left alone, which is made once for each task and strategy. The losses after the resume must be the same too. Trials are
-appended to benchmarks/results/reliability/kills.jsonl.
+Each trial takes a task and a strategy that were tried least so far, and draws who coordinates the workers (Gloo or
+MPI), whom to kill (rank 0, another rank, or the launcher) and when: at a random moment after the first step, up to some
+time after the last. Of the job no process and nothing in shared memory may be left. It is then started anew with
+--resume auto, and its last checkpoint, with optimizer state, place in the order of samples and all else, is compared
+with that of a run that was left alone, which is made once for each task and strategy, over Gloo. The losses after the
+resume must be the same too. Trials are appended to benchmarks/results/reliability/kills.jsonl.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import random
 import shutil
 import tempfile
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from job import STEPS, SYNCS, TASKS, Work, await_step, different, run, start, steps, strays, worker
+from job import STEPS, SYNCS, TASKS, Work, await_step, different, run, shared_memory, start, steps, strays, worker
 from ledger import Ledger, table
 
 VICTIMS = ("rank 0", "another rank", "the launcher")
@@ -49,6 +52,7 @@ def trial(work: Work, victim: str, delay: float) -> dict[str, Any]:
     """Kill, resume and compare; return what came of it."""
     output = work.folder / "broken"
     shutil.rmtree(output, ignore_errors=True)
+    before = shared_memory()
     job = start(work.command("broken", "--resume", "never"), work.folder / "broken.log")
     await_step(job, output, 1)
     time.sleep(delay)
@@ -59,10 +63,10 @@ def trial(work: Work, victim: str, delay: float) -> dict[str, Any]:
     if process is not None:
         process.kill()
     code = job.wait(timeout=120)
-    left = strays(output)
+    left, memory = strays(output), sorted(shared_memory() - before)
     again = run(work.command("broken", "--resume", "auto"))
     # At the very end the job may have got away with it: then it must have finished.
-    facts: dict[str, Any] = {"killed_at_step": at, "strays": len(left), "hit": running and code != 0}
+    facts: dict[str, Any] = {"killed_at_step": at, "strays": len(left), "memory": memory, "hit": running and code != 0}
     if not facts["hit"] and code != 0:
         return facts | {"ok": False, "why": f"the job failed before it was killed: exit code {code}"}
     if again.returncode:
@@ -71,7 +75,9 @@ def trial(work: Work, victim: str, delay: float) -> dict[str, Any]:
     whole, after = losses(work.folder / "whole"), losses(output)
     other = [step for step in whole if whole[step] != after.get(step)]
     why = f"differs in {unlike}" if unlike else f"losses of steps {other[:5]} differ" if other else ""
-    return facts | {"ok": not why and not left, "why": why or (f"{len(left)} processes were left" if left else "")}
+    if left or memory:
+        why += f"; left: {len(left)} processes, {', '.join(memory) or 'nothing'} in shared memory"
+    return facts | {"ok": not why, "why": why}
 
 
 def main() -> None:
@@ -86,13 +92,15 @@ def main() -> None:
     draw = random.Random(len(ledger.trials) if asked.seed is None else asked.seed)
     pairs = [(task, sync) for task in asked.tasks for sync in asked.syncs if (task, sync) not in UNFIT]
     for number in range(asked.trials):
-        task, sync = draw.choice(pairs)
+        tried = Counter((one["task"], one["sync"]) for one in ledger.trials)
+        least = min(tried[pair] for pair in pairs)
+        task, sync = draw.choice([pair for pair in pairs if tried[pair] == least])
         folder = asked.folder / f"{task}-{sync}".replace(" ", "-").replace(",", "")
         folder.mkdir(parents=True, exist_ok=True)
         work = Work(task, sync, folder, workers=3 if sync == "dedicated server" else 2)
-        victim, seconds = draw.choice(VICTIMS), reference(work)
-        facts = trial(work, victim, draw.uniform(0, seconds * 1.1))
-        ledger.add(task=task, sync=sync, victim=victim, steps=STEPS, **facts)
+        victim, seconds, controller = draw.choice(VICTIMS), reference(work), draw.choice(("gloo", "mpi"))
+        facts = trial(replace(work, controller=controller), victim, draw.uniform(0, seconds * 1.1))
+        ledger.add(task=task, sync=sync, victim=victim, controller=controller, steps=STEPS, **facts)
         print(f"[{number + 1}/{asked.trials}] {task}, {sync}, {victim}: {ledger.trials[-1]}", flush=True)
     print(table(ledger.trials, lambda one: one["victim"]))
     hit = sum(one["hit"] for one in ledger.trials)

@@ -52,6 +52,12 @@ def runs_in(folder: Path) -> Horovodrun:
     return run
 
 
+@pytest.fixture(scope="session")
+def horovodrun_in() -> Callable[[Path], Horovodrun]:
+    """`runs_in` itself, for what several tests of a module share."""
+    return runs_in
+
+
 @pytest.fixture
 def horovodrun(tmp_path: Path) -> Horovodrun:
     """`runs_in` the test's folder."""
