@@ -143,14 +143,24 @@ def worker(output: Path, rank: int) -> psutil.Process | None:
             variables, arguments = process.environ(), process.cmdline()
         except (psutil.Error, OSError):
             continue
-        if f"output_dir={output}" in arguments and variables.get("HOROVOD_RANK") == str(rank) and "-m" in arguments:
+        own = variables.get("HOROVOD_RANK") or variables.get("OMPI_COMM_WORLD_RANK")
+        if f"output_dir={output}" in arguments and own == str(rank) and "-m" in arguments:
             return process
     return None
 
 
-def shared_memory() -> set[str]:
-    """Return the names of what is in shared memory: Open MPI keeps the workers' messages there."""
-    return {path.name for path in Path("/dev/shm").glob("*")}
+def abandoned_memory() -> set[str]:
+    """Return the names of what is in shared memory and no living process has mapped.
+
+    Open MPI keeps the workers' messages there, horovodrun its semaphores; those of other jobs are mapped by them.
+    """
+    found = {path.name for path in Path("/dev/shm").glob("*")}
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            found -= {line.rpartition("/")[2] for line in maps.read_text().splitlines() if " /dev/shm/" in line}
+        except OSError:
+            continue  # it has ended
+    return found
 
 
 def strays(output: Path, patience: float = 20.0) -> list[int]:

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from job import STEPS, SYNCS, TASKS, Work, await_step, different, run, shared_memory, start, steps, strays, worker
+from job import STEPS, SYNCS, TASKS, Work, abandoned_memory, await_step, different, run, start, steps, strays, worker
 from ledger import Ledger, table
 
 VICTIMS = ("rank 0", "another rank", "the launcher")
@@ -52,7 +52,7 @@ def trial(work: Work, victim: str, delay: float) -> dict[str, Any]:
     """Kill, resume and compare; return what came of it."""
     output = work.folder / "broken"
     shutil.rmtree(output, ignore_errors=True)
-    before = shared_memory()
+    before = abandoned_memory()
     job = start(work.command("broken", "--resume", "never"), work.folder / "broken.log")
     await_step(job, output, 1)
     time.sleep(delay)
@@ -63,8 +63,10 @@ def trial(work: Work, victim: str, delay: float) -> dict[str, Any]:
     if process is not None:
         process.kill()
     code = job.wait(timeout=120)
-    left, memory = strays(output), sorted(shared_memory() - before)
+    left = strays(output)
+    memory = abandoned_memory() - before
     again = run(work.command("broken", "--resume", "auto"))
+    memory = sorted(memory & abandoned_memory())  # what another job had just made, it has mapped by now
     # At the very end the job may have got away with it: then it must have finished.
     facts: dict[str, Any] = {"killed_at_step": at, "strays": len(left), "memory": memory, "hit": running and code != 0}
     if not facts["hit"] and code != 0:
@@ -101,7 +103,7 @@ def main() -> None:
         victim, seconds, controller = draw.choice(VICTIMS), reference(work), draw.choice(("gloo", "mpi"))
         facts = trial(replace(work, controller=controller), victim, draw.uniform(0, seconds * 1.1))
         ledger.add(task=task, sync=sync, victim=victim, controller=controller, steps=STEPS, **facts)
-        print(f"[{number + 1}/{asked.trials}] {task}, {sync}, {victim}: {ledger.trials[-1]}", flush=True)
+        print(f"[{number + 1}/{asked.trials}] {task}, {sync}, {controller}, {victim}: {facts}", flush=True)
     print(table(ledger.trials, lambda one: one["victim"]))
     hit = sum(one["hit"] for one in ledger.trials)
     print(

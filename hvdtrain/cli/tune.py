@@ -11,6 +11,7 @@ import typer
 from hvdtrain.cli.horovodrun_flags import with_flags
 from hvdtrain.errors import UserError
 from hvdtrain.launch.flags import TRIAL_FLAGS
+from hvdtrain.scaling.tuning.candidates import KNOBS
 
 if TYPE_CHECKING:
     from hvdtrain.recipe import LoadedRecipe
@@ -32,6 +33,10 @@ def tune(
         list[str] | None, typer.Argument(help="Changes to the recipe, such as model.n_layers=12.", show_default=False)
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="More launches of each of the best.")] = 3,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KNOB", help=f"Try this one alone, of {', '.join(KNOBS)}. May be repeated."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=2, help="Steps of a launch; more where they are short.")] = 20,
     write: Annotated[
         Path | None, typer.Option(help="Write the best into this recipe: a new one, or the recipe itself.")
@@ -62,6 +67,8 @@ def tune(
     from hvdtrain.scaling.tuning.recipe import check_target
     from hvdtrain.scaling.tuning.search import Tuning
 
+    if unknown := [knob for knob in only or () if knob not in KNOBS]:
+        raise UserError(f"--only {unknown[0]}: there is no such knob; expected one of {', '.join(KNOBS)}")
     check_environment()
     changes = list(overrides or ())
     loaded = load(recipe, changes)
@@ -76,7 +83,8 @@ def tune(
         recipe, (*changes, *ENDLESS), steps=steps, floor=False, synthetic=synthetic, sweep=False, gradients=False
     )
     search = Tuning(task, workers, place, rounds)
-    tried = _search(search, _candidates(loaded, workers, place, cores))
+    wanted = set(only or KNOBS)
+    tried = _search(search, [one for one in _candidates(loaded, workers, place, cores) if one.knobs <= wanted])
     _show(tried, workers, recipe, changes)
     if write is not None:
         _write(write, recipe, changes, tried, workers)

@@ -79,13 +79,15 @@ def test_tuning_tries_and_writes_a_recipe_that_runs(tmp_path: Path, small_recipe
     tuned = tmp_path / "tuned.yaml"
     code, output = run(
         tmp_path,
-        *("tune", str(small_recipe), "-np", "2", "--rounds", "1", "--steps", "4", "--gloo"),
+        *("tune", str(small_recipe), "-np", "2", "--rounds", "1", "--steps", "4", "--gloo", "--only", "groups"),
         "--write",
         "tuned.yaml",
     )
     assert code == 0, output
     assert "as it stands" in output
     assert "settings" in output
+    assert "groups 8" in output
+    assert "cycle (ms)" not in output
     code, output = run(tmp_path, "validate", str(tuned))
     assert code == 0, output
 

@@ -22,6 +22,11 @@ class Candidate:
         said = [f"{_NAMES.get(key, key)} {value}" for key, value in self.changes.items()]
         return ", ".join([*said, *([self.controller] if self.controller else [])]) or "as it stands"
 
+    @property
+    def knobs(self) -> set[str]:
+        """What differs from the recipe, by `KNOBS`."""
+        return {key.rpartition(".")[2] for key in self.changes} | ({"controller"} if self.controller else set())
+
     def joined(self, other: Candidate) -> Candidate:
         """Return both together; the other's word on a knob counts."""
         return Candidate(self.changes | other.changes, other.controller or self.controller)
@@ -33,6 +38,7 @@ _NAMES = {
     "sync.groups": "groups",
     "train.threads_per_worker": "threads",
 }
+KNOBS = ("cycle_time_ms", "fusion_threshold_mb", "groups", "threads_per_worker", "controller")
 _CYCLES = (1.0, 5.0, 20.0, 50.0)
 _FUSIONS = (4, 32, 128)
 _GROUPS = (1, 8)

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from hvdtrain.cli.app import app
 from hvdtrain.errors import RunError, UserError
 from hvdtrain.metrics.records import TrialRecord
 from hvdtrain.recipe import load
 from hvdtrain.scaling.trial import Place, Task
 from hvdtrain.scaling.tuning import search as tuning
-from hvdtrain.scaling.tuning.candidates import Candidate, single_changes, together
+from hvdtrain.scaling.tuning.candidates import KNOBS, Candidate, single_changes, together
 from hvdtrain.scaling.tuning.recipe import check_target, write_tuned
 from hvdtrain.scaling.tuning.search import Tried, Tuning, sure
 from hvdtrain.scaling.tuning.view import how_to_use, table, verdict
@@ -84,6 +86,21 @@ def test_single_changes_leave_out_what_stands() -> None:
     assert "fusion (MiB) 32" not in said
     assert "mpi" not in said
     assert {"cycle (ms) 1", "groups 8", "threads 3", "threads 2", "gloo"} <= set(said)
+
+
+def test_a_candidate_names_its_knobs_as_the_command_line_does() -> None:
+    assert Candidate().knobs == set()
+    assert CYCLE.joined(GLOO).knobs == {"cycle_time_ms", "controller"}
+    every = single_changes(
+        cycle_ms=20.0, fusion_mb=32, groups=None, threads=4, share=4, controllers=("gloo", "mpi"), current="mpi"
+    )
+    assert set().union(*(one.knobs for one in every)) == set(KNOBS)
+
+
+def test_an_unknown_knob_is_refused_before_anything_is_started() -> None:
+    result = CliRunner().invoke(app, ["tune", "gpt-shakespeare", "-np", "2", "--only", "cycle"])
+    assert isinstance(result.exception, UserError)
+    assert "--only cycle: there is no such knob; expected one of cycle_time_ms, fusion" in str(result.exception)
 
 
 def test_the_best_value_of_a_knob_is_joined() -> None:
