@@ -115,7 +115,9 @@ def write(found: dict[str, dict[str, Any]], asked: argparse.Namespace) -> None:
         "date": str(date.today()),
         "hosts": "two network namespaces of one machine, one core each",
         "cores": usable_cores(),
-        "environment": first["environment"],
+        "environment": {
+            key: value for key, value in first["environment"].items() if key not in ("command", "directory")
+        },
         "links": {
             link: {key: value for key, value in one.items() if key not in ("environment", "command", "created")}
             for link, one in found.items()

@@ -141,6 +141,10 @@ def updates_agree(case: Case, options: dict, tolerance: float, world: worlds.Wor
                 torch.testing.assert_close(mine, theirs, **near)
     with case.check():
         assert loop.step == STEPS
+        if config.name == "sharded":
+            elements = sum(p.numel() for p in model.parameters())
+            kept = loop.phases[0].strategy.state_bytes()
+            assert abs(kept - 4 * elements / world.size) <= 4, "its share of the momentum, in fp32"
     return loop
 
 

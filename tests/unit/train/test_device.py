@@ -1,4 +1,4 @@
-"""Threads of workers on their host's cores."""
+"""The device of a worker, and the threads of workers on their host's cores."""
 
 from __future__ import annotations
 
@@ -51,3 +51,33 @@ def test_a_model_that_is_larger_than_the_machine_is_refused_before_it_takes_memo
     ):
         device.check_memory("huge", lambda: torch.nn.Linear(100_000, 100_000_000, bias=False))
     device.check_memory("small", lambda: torch.nn.Linear(3, 4))
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
+    """A host with two GPUs, as far as a machine without any can have them; the value is which were made current."""
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1000 + device.index)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    return current
+
+
+def test_a_worker_has_the_gpu_of_its_local_rank(two_gpus: list[torch.device]) -> None:
+    chosen = device.choose(1)
+    assert chosen == torch.device("cuda", 1)
+    assert two_gpus == [chosen]
+    assert (device.describe(chosen), device.memory_bytes(chosen)) == ("GPU 1", 1001)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_more_workers_than_gpus_are_refused() -> None:
+    with pytest.raises(SetupError, match=r"worker 2 of this host has no GPU: there are 2; .*CUDA_VISIBLE_DEVICES="):
+        device.choose(2)
+
+
+def test_without_a_gpu_it_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device.choose(3) == torch.device("cpu")
