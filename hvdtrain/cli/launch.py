@@ -159,6 +159,7 @@ def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool, re
     from hvdtrain.launch import hosts
     from hvdtrain.launch.preflight import preflight
     from hvdtrain.report.console import make_view
+    from hvdtrain.report.format import plural
 
     silence = _validate(request, starts=True).train.hang_timeout
     script = request.flags.get("host_discovery_script")
@@ -172,7 +173,7 @@ def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool, re
     if elsewhere and host_check:
         for warning in preflight(named, request.controller, request.flags).warnings:
             view.message(f"warning: {warning}")
-    view.notice(f"starting {request.workers} workers")
+    view.notice(f"starting {plural(request.workers, 'worker')}")
     for again in range(1, restarts + 1):
         runner = _runner(request, elsewhere, view, stop_timeout, silence)
         try:
