@@ -17,11 +17,11 @@ import torch
 from torch.nn import functional as F
 
 from hvdtrain import registry
-from hvdtrain.data.loader import Loader
-from hvdtrain.data.prepare import prepare
+from hvdtrain.data.loader import make_loader
 from hvdtrain.models._spec import DataSpec
 from hvdtrain.recipe import load
 from hvdtrain.recipe.batching import plan_batch
+from hvdtrain.train.assemble import prepare_for
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     hvd.init()
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // hvd.local_size()))
     batch = plan_batch(recipe.train, hvd.size())
-    data = prepare(recipe.data, recipe.tokenizer, recipe.seed)
+    data = prepare_for(recipe)
     torch.manual_seed(recipe.seed)
     spec = DataSpec(data.encoder.vocab_size, recipe.data.max_seq_len)
     model = registry.find("models", recipe.model.name).build(recipe.model, spec)
@@ -48,7 +48,7 @@ def main() -> None:
     optimizer = hvd.DistributedOptimizer(
         optimizer, named_parameters=model.named_parameters(), backward_passes_per_step=batch.passes
     )
-    loader = Loader(
+    loader = make_loader(
         data.train,
         recipe.data.partition,
         seed=recipe.seed,
@@ -56,7 +56,7 @@ def main() -> None:
         micro_batch_size=batch.micro_batch_size,
         rank=hvd.rank(),
         size=hvd.size(),
-        total_samples=None,
+        epochs=None,
     )
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=recipe.train.precision == "bf16")
     rates, began = [], time.perf_counter()
