@@ -6,7 +6,7 @@ Shapes: B sequences, T tokens, C width of the embedding, H width of the layers, 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,23 @@ class StateCache:
         self.state: State | None = None
 
 
+class _LSTM(nn.LSTM):
+    """An LSTM without oneDNN in bf16 where the processor has no AVX-512: oneDNN has none there, and PyTorch asks it for
+    one wherever no gradient is wanted ("could not create a primitive descriptor").
+    """
+
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 (its name in PyTorch)
+        reduced = torch.is_autocast_enabled("cpu") or input.dtype == torch.bfloat16
+        if not reduced or input.device.type != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability():
+            return super().forward(input, hx)
+        used = torch.backends.mkldnn.enabled
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+        try:
+            return super().forward(input, hx)
+        finally:
+            torch.backends.mkldnn.enabled = used
+
+
 def make_layers(kind: Kind, inputs: int, width: int, n_layers: int = 1, dropout: float = 0.0) -> nn.RNN | nn.LSTM:
     """Return initialised recurrent layers, (B, T, inputs) -> (B, T, H), with dropout between them.
 
@@ -38,7 +55,7 @@ def make_layers(kind: Kind, inputs: int, width: int, n_layers: int = 1, dropout:
     """
     # torch warns of dropout that is between no layers
     between = dropout if n_layers > 1 else 0.0
-    layers: nn.RNN | nn.LSTM = {"rnn": nn.RNN, "lstm": nn.LSTM}[kind](
+    layers: nn.RNN | nn.LSTM = {"rnn": nn.RNN, "lstm": _LSTM}[kind](
         inputs, width, n_layers, batch_first=True, dropout=between
     )
     for name, parameter in layers.named_parameters():
