@@ -78,7 +78,7 @@ def trial(work: Work, victim: str, delay: float) -> dict[str, Any]:
     other = [step for step in whole if whole[step] != after.get(step)]
     why = f"differs in {unlike}" if unlike else f"losses of steps {other[:5]} differ" if other else ""
     if left or memory:
-        why += f"; left: {len(left)} processes, {', '.join(memory) or 'nothing'} in shared memory"
+        why = f"left: {len(left)} processes, {', '.join(memory) or 'nothing'} in shared memory; {why}"
     return facts | {"ok": not why, "why": why}
 
 

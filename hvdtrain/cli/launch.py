@@ -169,7 +169,7 @@ def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool, re
     elsewhere = hosts.remote(named)
     view = make_view(plain=plain)
     if request.elastic:
-        request = replace(request, flags=_elastic_flags(request.flags, elsewhere, view))
+        request = replace(request, flags=_elastic_flags(request.flags, len(named) < 2 or not elsewhere, view))
     if elsewhere and host_check:
         for warning in preflight(named, request.controller, request.flags).warnings:
             view.message(f"warning: {warning}")
@@ -187,15 +187,18 @@ def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool, re
     return _runner(request, elsewhere, view, stop_timeout, silence).run()
 
 
-def _elastic_flags(flags: Mapping[str, Any], elsewhere: tuple[str, ...], view: View) -> dict[str, Any]:
-    """Return the flags of a job whose workers come and go, where horovodrun by itself would wait or end."""
+def _elastic_flags(flags: Mapping[str, Any], alone: bool, view: View) -> dict[str, Any]:
+    """Return the flags of a job whose workers come and go, where horovodrun by itself would wait or end.
+
+    `alone` says that it begins on one machine.
+    """
     from hvdtrain.launch import hosts
 
     chosen = dict(flags)
     if flags.get("gloo_timeout_seconds") is None:
         # Those that are there wait so long for a worker that starts, and all end where it takes longer.
         chosen["gloo_timeout_seconds"] = _SECONDS_TO_JOIN
-    if flags.get("host_discovery_script") and not elsewhere and not flags.get("network_interfaces"):
+    if flags.get("host_discovery_script") and alone and not flags.get("network_interfaces"):
         # Left to itself horovodrun finds an interface by asking a second host, and waits until there is one.
         chosen["network_interfaces"] = hosts.interface_to_others()
         view.message(f"workers talk over {chosen['network_interfaces']}; --network-interfaces names another")

@@ -38,7 +38,7 @@ _NAMES = {
     "sync.groups": "groups",
     "train.threads_per_worker": "threads",
 }
-KNOBS = ("cycle_time_ms", "fusion_threshold_mb", "groups", "threads_per_worker", "controller")
+KNOBS = (*(key.rpartition(".")[2] for key in _NAMES), "controller")
 _CYCLES = (1.0, 5.0, 20.0, 50.0)
 _FUSIONS = (4, 32, 128)
 _GROUPS = (1, 8)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hvdtrain.cli import launch
 from hvdtrain.errors import RecipeError, UserError
 from hvdtrain.launch.command import Launch
 from hvdtrain.launch.host_facts import HostFacts, gather
-from hvdtrain.launch.hosts import Host
+from hvdtrain.launch.hosts import Host, interface_to_others
 
 FITTING = ("train.global_batch_size=32", "train.micro_batch_size=8")
 
@@ -173,3 +174,21 @@ def test_help_explains_every_flag(asked: list[Launch]) -> None:
     assert result.exit_code == 0
     for name in ("-np", "--hosts", "--cycle-time-ms", "--min-np", "--timeline-filename", "--blacklist-cooldown-range"):
         assert name in result.output
+
+
+@pytest.mark.parametrize(
+    ("given", "alone", "chosen"),
+    [
+        ({"host_discovery_script": "x"}, True, True),
+        ({"host_discovery_script": "x"}, False, False),
+        ({"host_discovery_script": "x", "network_interfaces": "eth9"}, True, False),
+        ({"min_np": 1}, True, False),
+    ],
+)
+def test_an_elastic_job_on_one_machine_is_told_its_interface(given: dict, alone: bool, chosen: bool) -> None:
+    """horovodrun would ask a second host for it, and wait until there is one."""
+    told: list[str] = []
+    flags = launch._elastic_flags(given, alone, SimpleNamespace(message=told.append))
+    assert flags.get("network_interfaces") == (interface_to_others() if chosen else given.get("network_interfaces"))
+    assert len(told) == chosen
+    assert flags["gloo_timeout_seconds"] == 180
