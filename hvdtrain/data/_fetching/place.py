@@ -41,8 +41,8 @@ def downloads() -> Path:
 def alone(name: str) -> Iterator[Path]:
     """Hold the lock of one archive, and give the folder that it grows in."""
     partial = downloads() / "partial" / name
-    partial.mkdir(parents=True, exist_ok=True)
-    with FileLock(downloads() / "partial" / f"{name}.lock"):
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(partial.with_name(f"{name}.lock")):  # the folder itself comes and goes with who holds the lock
         partial.mkdir(exist_ok=True)
         yield partial
 
