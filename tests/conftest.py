@@ -111,6 +111,7 @@ train:
   eval_interval: 10
   save_interval: 10
   log_interval: 1
+  plots: false
   threads_per_worker: 1
 """
 

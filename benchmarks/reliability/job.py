@@ -64,6 +64,7 @@ _EVERYWHERE = (
     "train.save_interval=7",
     "train.eval_interval=20",
     "train.log_interval=1",
+    "train.plots=false",
     "train.keep_last=2",
 )
 

@@ -44,6 +44,7 @@ def main() -> None:
             "train.deterministic=false",
             "train.save_interval=50",
             "train.log_interval=10",
+            "train.plots=false",
         )
         work = Work("language model, GPT", "allreduce", folder, asked.workers, more)
         output = folder / "run"

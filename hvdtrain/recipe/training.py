@@ -75,6 +75,7 @@ class TrainConfig(Section):
     )
     sync_batchnorm: bool = Field(False, description="BatchNorm over the micro batches of all workers together.")
     log_interval: PositiveInt = Field(10, description="Updates between records.")
+    plots: bool = Field(True, description="Draw curves into the report at the end; `hvdtrain report` does so later.")
     threads_per_worker: Literal["auto"] | PositiveInt = Field("auto", description="auto: the host's cores / workers.")
 
     @field_validator("global_batch_size")

@@ -40,7 +40,11 @@ def subscribe(recipe: Recipe, *, plain: bool = False, moved: str | None = None) 
         console = make_reporter(plain=plain)
         closing.callback(console.close)
         files = FileReporter(
-            recipe.output_dir, recipe_yaml=dump(recipe), environment=gather_environment(), note=console.message
+            recipe.output_dir,
+            recipe_yaml=dump(recipe),
+            environment=gather_environment(),
+            note=console.message,
+            plots=recipe.train.plots,
         )
         closing.callback(files.close)
         if moved:

@@ -12,7 +12,7 @@ from hvdtrain.errors import RunError, SetupError
 from hvdtrain.metrics.lines import dumps, loads
 from hvdtrain.metrics.records import EndRecord, ProblemRecord, Record, ResizeRecord, SampleRecord, StartRecord
 from hvdtrain.report.history import History
-from hvdtrain.report.run_report import write_drawn, write_reports, write_texts
+from hvdtrain.report.run_report import write_drawn, write_texts
 from hvdtrain.report.writing import to_json, write_whole
 
 METRICS = "metrics.jsonl"
@@ -22,8 +22,8 @@ class FileReporter:
     """A subscriber that keeps `metrics.jsonl`, `samples/`, and at the end `report.{json,md,html,png}`.
 
     A resumed run goes on with the `metrics.jsonl` that is there; a new one in the same directory sets the old one aside
-    as `metrics.1.jsonl`. Nothing that a run left is overwritten but its reports. What is drawn is made when the
-    reporter is closed, after all that a person waits for; `note` is told what could not be drawn.
+    as `metrics.1.jsonl`. Nothing that a run left is overwritten but its reports. What is drawn, unless `plots` is
+    false, is made when the reporter is closed, after all that a person waits for; `note` is told what could not be.
 
     Raises:
         SetupError: the directory can't be made or written; nothing in it was changed.
@@ -37,9 +37,11 @@ class FileReporter:
         recipe_yaml: str,
         environment: Mapping[str, Any] | None = None,
         note: Callable[[str], None] | None = None,
+        plots: bool = True,
     ) -> None:
         self._dir = Path(output_dir)
         self._note = note or (lambda text: None)
+        self._plots = plots
         self._recipe_yaml = recipe_yaml
         self._environment = dict(environment or {})
         self._history = History()
@@ -63,8 +65,9 @@ class FileReporter:
             return
         os.close(self._metrics)
         self._metrics = None
-        ended = self._history.end is not None
-        notes = (write_drawn if ended else write_reports)(self._dir, self._history)
+        if self._history.end is None:
+            write_texts(self._dir, self._history)
+        notes = write_drawn(self._dir, self._history, self._plots)
         with suppress(OSError):  # Nobody may be there any more to read it.
             for note in notes:
                 self._note(note)

@@ -36,16 +36,25 @@ def write_texts(output_dir: Path, history: History) -> None:
     write_whole(output_dir / "report.md", markdown(history))
 
 
-def write_drawn(output_dir: Path, history: History) -> list[str]:
-    """Write `report.png` and `report.html`, and the picture into `report.md`; return what failed, as sentences."""
+def write_drawn(output_dir: Path, history: History, plots: bool = True) -> list[str]:
+    """Write `report.png` and `report.html`, and the picture into `report.md`; return what failed, as sentences.
+
+    Without `plots`, for which matplotlib takes two seconds, `report.html` has words and tables only.
+    """
     try:
         from hvdtrain.report.document_html import page
         from hvdtrain.report.run_document import run_document
         from hvdtrain.report.run_plots import run_figure, run_panels
 
-        picture, notes = draw(output_dir, lambda: run_figure(history), lambda: run_panels(history))
+        if plots:
+            picture, notes = draw(output_dir, lambda: run_figure(history), lambda: run_panels(history))
+            remarks = notes
+        else:
+            (output_dir / "report.png").unlink(missing_ok=True)
+            picture, notes = None, []
+            remarks = ["without curves, as train.plots is false; `hvdtrain report` with this directory draws them"]
         name = history.start.name if history.start else "run"
-        blocks = run_document(history, picture, [f"note: {note}" for note in notes])
+        blocks = run_document(history, picture, [f"note: {remark}" for remark in remarks])
         write_whole(output_dir / "report.html", page(f"{name} - hvdtrain", blocks))
         if picture:
             write_whole(output_dir / "report.md", markdown(history, picture))

@@ -36,6 +36,7 @@ train:
   deterministic: true
   eval_interval: 20
   log_interval: 1
+  plots: false
   threads_per_worker: 1
 """
 

@@ -16,6 +16,7 @@ COMMON = (
     "train.precision=fp32",
     "train.threads_per_worker=1",
     "train.log_interval=1",
+    "train.plots=false",
     "lr_scheduler={name: constant}",
     "sync.cycle_time_ms=1",
 )

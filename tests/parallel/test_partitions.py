@@ -27,6 +27,7 @@ train:
   eval_samples: 9
   save_interval: 0
   log_interval: 1
+  plots: false
   threads_per_worker: 1
 """
 SIZES = (50, 9, 20)

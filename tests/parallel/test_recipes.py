@@ -115,6 +115,7 @@ EVERYWHERE = (
     "train.save_interval=0",
     "train.eval_interval=100000",
     "train.log_interval=1",
+    "train.plots=false",
     "sync.cycle_time_ms=1",
 )
 

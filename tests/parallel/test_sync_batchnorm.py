@@ -18,7 +18,7 @@ SMALL = (
     "optimizer={name: sgd, lr: 0.05}",
     "lr_scheduler={name: constant}",
     "train={global_batch_size: 12, epochs: 1, precision: fp32, threads_per_worker: 1, eval_interval: 1000}",
-    "train={log_interval: 1, sync_batchnorm: true}",
+    "train={log_interval: 1, sync_batchnorm: true, plots: false}",
 )
 
 

@@ -61,6 +61,7 @@ def test_workers_compute_what_one_would(
 
 def test_the_parts_of_a_step_sum_to_it(horovodrun, small_recipe: Path, tmp_path: Path) -> None:
     train(horovodrun, 2, small_recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "report.png").exists()
     for record in records(tmp_path / "run", "step"):
         parts = record["seconds"]
         assert sum(parts.values()) == pytest.approx(2 * parts["step"])
@@ -70,7 +71,8 @@ def test_the_parts_of_a_step_sum_to_it(horovodrun, small_recipe: Path, tmp_path:
 def test_epochs_end_raggedly_and_lose_nothing(horovodrun, small_recipe: Path, tmp_path: Path) -> None:
     """With three workers of two samples a pass, one worker has none at the end."""
     output = tmp_path / "run"
-    train(horovodrun, 3, small_recipe, output, "train.max_steps=null", "train.epochs=1", "train.log_interval=50")
+    train(horovodrun, 3, small_recipe, output, "train.max_steps=null", "train.epochs=1", "train.plots=true")
+    assert (output / "report.png").exists()
     [start], last = records(output, "start"), records(output, "step")[-1]
     samples = -(-start["train_targets"] // 16)
     assert samples % 12, "the corpus must not divide, or this shows nothing"

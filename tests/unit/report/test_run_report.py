@@ -87,6 +87,23 @@ def test_training_ends_with_all_of_them_also_where_it_failed(
     assert json.loads((tmp_path / "report.json").read_text())["status"] == ("finished" if ended else "failed")
 
 
+def test_without_plots_there_are_words_only_and_no_picture_of_an_earlier_run(
+    tmp_path: Path, recording: Callable[..., list[Record]], make_end: Callable[..., EndRecord]
+) -> None:
+    (tmp_path / "report.png").write_bytes(b"of an earlier run")
+    notes: list[str] = []
+    reporter = FileReporter(tmp_path, recipe_yaml="", note=notes.append, plots=False)
+    for record in [*recording(200), make_end()]:
+        reporter(record)
+    reporter.close()
+    page = Page((tmp_path / "report.html").read_text())
+    assert notes == []
+    assert not (tmp_path / "report.png").exists()
+    assert not {"svg", "img"} & set(page.tags)
+    assert "train.plots is false; `hvdtrain report`" in "".join(page.words)
+    assert "report.png" not in (tmp_path / "report.md").read_text()
+
+
 @pytest.mark.parametrize("steps", [0, 10, 20, 500])
 def test_a_run_of_any_length_can_be_drawn(steps: int, tmp_path: Path, recording: Callable[..., list[Record]]) -> None:
     assert write_reports(tmp_path, history_of(recording(steps))) == []
