@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from hvdtrain.cli.train import train as train_here
 
 COMMON = (
     "train.precision=fp32",
@@ -47,13 +47,11 @@ PPO = (
 
 
 def train(horovodrun, workers: int, recipe: str, output: Path, *changes: str) -> list[dict]:
-    """Train, in this process's peer where there is one worker; return the records."""
-    command = ["-m", "hvdtrain", "train", recipe, f"output_dir={output}", *changes]
+    """Train, in this process where there is one worker; return the records."""
     if workers > 1:
-        horovodrun(workers, *command)
+        horovodrun(workers, "-m", "hvdtrain", "train", recipe, f"output_dir={output}", *changes)
     else:
-        finished = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
-        assert finished.returncode == 0, finished.stdout + finished.stderr
+        train_here(recipe, [f"output_dir={output}", *changes], plain=True)
     return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
 
 

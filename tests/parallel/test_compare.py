@@ -37,6 +37,7 @@ def run(folder: Path, *arguments: str) -> str:
     return output
 
 
+@pytest.mark.alone  # it counts what the machine sends
 def test_what_a_comparison_says_of_a_strategy_is_what_a_training_run_reaches(
     tmp_path: Path, small_recipe: Path
 ) -> None:

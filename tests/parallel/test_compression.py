@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from statistics import fmean
 
@@ -42,14 +43,16 @@ def test_updates_follow_a_simulation_and_bytes_a_formula(
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_stopped_and_resumed_equals_uninterrupted(horovodrun, small_recipe: Path, tmp_path: Path, name: str) -> None:
     settings = [STRATEGIES[name], "train.deterministic=true", "train.eval_interval=0"]
-    train(horovodrun, 2, small_recipe, tmp_path / "whole", *settings, "train.max_steps=14")
-    train(horovodrun, 2, small_recipe, tmp_path / "broken", *settings, "train.max_steps=7")
-    train(horovodrun, 2, small_recipe, tmp_path / "broken", *settings, "train.max_steps=14")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(horovodrun, 2, small_recipe, whole, *settings)
+    shutil.copytree(whole, broken)
+    shutil.rmtree(broken / "checkpoints" / "step-20")
+    train(horovodrun, 2, small_recipe, broken, *settings)
     for part in ("model", "optimizer"):
-        whole = checkpoint(tmp_path / "whole", 14, part)
-        for key, tensor in checkpoint(tmp_path / "broken", 14, part).items():
-            assert torch.equal(whole[key], tensor), key
-    residuals = whole["workers.language_modeling.error_feedback"]
+        expected = checkpoint(whole, 20, part)
+        for key, tensor in checkpoint(broken, 20, part).items():
+            assert torch.equal(expected[key], tensor), key
+    residuals = expected["workers.language_modeling.error_feedback"]
     assert len(residuals) == 2
     assert not torch.equal(residuals[0], residuals[1]), "a residual is a worker's own"
 

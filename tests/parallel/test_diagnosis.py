@@ -10,6 +10,7 @@ from namespaces import lab_problem
 from planted import CASES, REFUSALS, Case, Refusal
 
 pytest.importorskip("horovod.torch", reason="Horovod is not installed")
+pytestmark = pytest.mark.alone
 
 
 def named(report: dict[str, Any]) -> list[str]:

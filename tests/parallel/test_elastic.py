@@ -1,16 +1,20 @@
-"""Workers that are lost and hosts that come, under real horovodrun: two names of this machine are two hosts."""
+"""Workers that are lost and hosts that come, under real horovodrun.
+
+Hosts are namespaces where that matters, else two names of this machine.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from namespaces import Lab, lab_problem
 
 from hvdtrain.data.loader import make_loader
 from hvdtrain.launch.facts import horovod_controllers
@@ -25,15 +29,21 @@ Launch = Callable[..., subprocess.CompletedProcess[str]]
 BATCH = 12
 
 
+class Job(NamedTuple):
+    command: list[str]
+    environment: dict[str, str]
+
+
 @pytest.fixture
-def launch(small_recipe: Path, workers_folder: Path, tmp_path: Path) -> Launch:
-    """Run `hvdtrain launch --plain` with faults planted; its output directory is `run`, the account is in `audit`."""
+def job(small_recipe: Path, workers_folder: Path, tmp_path: Path) -> Callable[..., Job]:
+    """Return a function that makes a `hvdtrain launch --plain` with faults planted.
+
+    Its output directory is `run`, and the account of what was loaded in `audit`.
+    """
     for name in ("marks", "audit"):
         (tmp_path / name).mkdir()
 
-    def start(
-        workers: int, faults: list[dict], *flags: str, changes: tuple[str, ...] = (), output: str = "run"
-    ) -> subprocess.CompletedProcess[str]:
+    def make(workers: int, faults: list[dict], *flags: str, changes: tuple[str, ...] = (), output: str = "run") -> Job:
         command = [sys.executable, "-m", "hvdtrain", "launch", "--plain", "-np", str(workers), *flags]
         where = f"output_dir={tmp_path / output}"
         environment = {
@@ -44,8 +54,20 @@ def launch(small_recipe: Path, workers_folder: Path, tmp_path: Path) -> Launch:
             "AUDIT": str(tmp_path / "audit"),
             "OMP_NUM_THREADS": "1",
         }
+        changed = [where, "train.max_steps=30", "train.deterministic=true", *changes]
+        return Job([*command, str(small_recipe), *changed], environment)
+
+    return make
+
+
+@pytest.fixture
+def launch(job: Callable[..., Job]) -> Launch:
+    """Run a `job` to its end."""
+
+    def start(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        command, environment = job(*arguments, **options)
         return subprocess.run(
-            [*command, str(small_recipe), where, "train.max_steps=30", "train.deterministic=true", *changes],
+            command,
             env=os.environ | environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -110,19 +132,21 @@ def check_account(recipe: Path, folder: Path, steps: int, lost_steps: int) -> No
     assert max(final) < (steps + lost_steps) * BATCH
 
 
-def test_a_lost_worker_and_a_new_host_change_nothing_but_the_size(
-    launch: Launch, small_recipe: Path, tmp_path: Path
+@pytest.mark.namespaces
+@pytest.mark.skipif(lab_problem() is not None, reason=f"no hosts can be made: {lab_problem()}")
+def test_a_host_that_lost_its_worker_comes_back_after_its_time_and_nothing_changes_but_the_size(
+    job: Callable[..., Job], small_recipe: Path, tmp_path: Path
 ) -> None:
-    """Two workers, one killed at step 13, a new host at step 20: it trains on what a run of one worker trains on."""
-    script, file = hosts(tmp_path, "localhost", "127.0.0.1")
-    more = f"localhost:1\n127.0.0.1:1\n{socket.gethostname()}:1\n"
-    faults = [
-        {"do": "kill", "rank": 1, "step": 13},
-        {"do": "hosts", "rank": 0, "step": 20, "file": str(file), "text": more},
-    ]
-    elastic = ["--min-np", "1", "--max-np", "3", "--host-discovery-script", script]
+    """Two hosts, the worker of one killed at step 13: the job trains on what a run of one worker trains on."""
+    script, _ = hosts(tmp_path, "a", "b")
+    elastic = ["--min-np", "1", "--max-np", "2", "--host-discovery-script", script, "--network-interfaces=eth0"]
     changes = ("train.commit_interval=5", "train.max_steps=400", "train.eval_interval=0")
-    finished = launch(2, faults, *elastic, changes=changes)
+    cooldown = ["--blacklist-cooldown-range", "1", "2"]
+    command, environment = job(2, [{"do": "kill", "rank": 1, "step": 13}], *elastic, *cooldown, changes=changes)
+    with Lab(hosts=2) as lab:
+        finished = lab.run("a", command, env=environment)
+        left = [process.cmdline() for name in lab.names for process in lab.processes(name)]
+    assert left == []
     told = finished.stdout + finished.stderr
     assert finished.returncode == 0, told
     output = tmp_path / "run"
@@ -173,17 +197,19 @@ def test_a_frozen_worker_of_an_elastic_job_is_ended_and_the_others_go_on(
     check_account(small_recipe, tmp_path / "audit", 30, lost_steps=5 + 1)
 
 
-def test_a_job_that_failed_as_a_whole_is_started_again_from_its_checkpoint(
+def test_a_job_whose_parameter_server_is_killed_is_started_again_from_its_checkpoint(
     launch: Launch, small_recipe: Path, tmp_path: Path
 ) -> None:
-    finished = launch(2, [{"do": "kill", "rank": 0, "step": 15}], "--gloo", "--restarts", "1")
+    server = ("sync={name: parameter_server, placement: dedicated, cycle_time_ms: 1}",)
+    fault = {"do": "kill", "rank": 2, "step": 15}
+    finished = launch(3, [fault], "--gloo", "--restarts", "1", changes=server)
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert "worker 0 was ended by SIGKILL" in finished.stderr
+    assert "worker 2 was ended by SIGKILL" in finished.stderr
     assert "starting the job again (1 of at most 1 times)" in finished.stderr
     output = tmp_path / "run"
     assert records(output, "start")[-1]["resumed_from"] == str(output / "checkpoints" / "step-10")
     check_account(small_recipe, tmp_path / "audit", 30, lost_steps=5)
-    assert launch(2, [], "--gloo", output="whole").returncode == 0
+    assert launch(3, [], "--gloo", changes=server, output="whole").returncode == 0
     assert not diff(checkpoint.locate(tmp_path / "whole"), checkpoint.locate(output))
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from hvdtrain.cli.train import train as train_here
+
 HVDTRAIN = [sys.executable, "-m", "hvdtrain"]
 
 
@@ -43,8 +45,7 @@ def left(output: Path) -> tuple[set[str], list[tuple[str, int, frozenset[str]]]]
 
 @pytest.fixture
 def alone(small_recipe: Path, tmp_path: Path) -> Path:
-    finished = run([*HVDTRAIN, "train", str(small_recipe), f"output_dir={tmp_path / 'alone'}"])
-    assert finished.returncode == 0, finished.stderr
+    train_here(str(small_recipe), [f"output_dir={tmp_path / 'alone'}"], plain=True)
     return tmp_path / "alone"
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from hvdtrain.cli.train import train as train_here
 
 DEDICATED = {"placement": "dedicated"}
 
@@ -30,11 +29,9 @@ def test_updates_equal_one_worker_and_go_point_to_point(
 
 
 def train(horovodrun, workers: int, recipe: Path, output: Path, *overrides: str) -> str:
-    command = ["-m", "hvdtrain", "train", recipe, f"output_dir={output}", *overrides]
     if workers > 1:
-        return horovodrun(workers, *command).stdout
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, *map(str, command)], check=True, capture_output=True, env=environment)
+        return horovodrun(workers, "-m", "hvdtrain", "train", recipe, f"output_dir={output}", *overrides).stdout
+    train_here(str(recipe), [f"output_dir={output}", *overrides], plain=True)
     return ""
 
 

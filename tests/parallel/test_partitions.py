@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from hvdtrain.cli.train import train as train_here
 
 RECIPE = """\
 name: parts
@@ -55,10 +55,8 @@ def test_every_sample_is_dealt_once_and_promises_hold(horovodrun, workers_folder
 def test_one_process_computes_on_the_parts_of_three_workers_what_they_do(
     horovodrun, recipe: Path, tmp_path: Path
 ) -> None:
-    command = ["-m", "hvdtrain", "train", recipe]
-    horovodrun(3, *command, f"output_dir={tmp_path}/three")
-    alone = [*command, f"output_dir={tmp_path}/one", "data.partition.parts=3"]
-    subprocess.run([sys.executable, *map(str, alone)], check=True, capture_output=True)
+    horovodrun(3, "-m", "hvdtrain", "train", recipe, f"output_dir={tmp_path}/three")
+    train_here(str(recipe), [f"output_dir={tmp_path}/one", "data.partition.parts=3"], plain=True)
     three, one = (records(tmp_path / name) for name in ("three", "one"))
     updates = [record for record in one if record["event"] == "step"]
     assert len(updates) > 2 * -(-sum(SIZES) // 12), "the largest file alone takes more updates than equal parts would"

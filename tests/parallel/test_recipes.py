@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import operator
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from hvdtrain.cli.train import train as train_here
 from hvdtrain.data.fetch import needs_fetching
 from hvdtrain.recipe import load, shipped
 
@@ -121,13 +120,11 @@ EVERYWHERE = (
 
 
 def train(recipe: str, output: Path, changes: tuple[str, ...], horovodrun) -> list[dict]:
-    """Train on two workers, or alone where there is no horovodrun; return the records."""
-    command = ["-m", "hvdtrain", "train", recipe, f"output_dir={output}", *changes]
+    """Train on two workers, or in this process where there is no horovodrun; return the records."""
     if horovodrun is not None:
-        horovodrun(2, *command)
+        horovodrun(2, "-m", "hvdtrain", "train", recipe, f"output_dir={output}", *changes)
     else:
-        finished = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
-        assert finished.returncode == 0, finished.stdout + finished.stderr
+        train_here(recipe, [f"output_dir={output}", *changes], plain=True)
     return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
 
 

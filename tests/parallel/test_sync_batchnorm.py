@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from hvdtrain.cli.train import train as train_here
 
 SMALL = (
     "model={name: resnet, depth: 8, width: 4, norm: batch, zero_init: false}",
@@ -25,12 +25,10 @@ SMALL = (
 def train(output: Path, micro_batch_size: int, horovodrun=None, workers: int = 1) -> list[dict]:
     """Train the recipe, shrunken, and return its records."""
     changes = [*SMALL, f"train.micro_batch_size={micro_batch_size}", f"output_dir={output}"]
-    command = ["-m", "hvdtrain", "train", "cnn-digits", *changes]
     if workers > 1:
-        horovodrun(workers, *command)
+        horovodrun(workers, "-m", "hvdtrain", "train", "cnn-digits", *changes)
     else:
-        finished = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
-        assert finished.returncode == 0, finished.stdout + finished.stderr
+        train_here("cnn-digits", changes, plain=True)
     return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
 
 

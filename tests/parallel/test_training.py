@@ -14,13 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hvdtrain.cli.train import train as train_here
+
 
 def train(horovodrun, workers: int, recipe: Path, output: Path, *overrides: str) -> None:
-    command = ["-m", "hvdtrain", "train", recipe, f"output_dir={output}", *overrides]
     if workers > 1:
-        horovodrun(workers, *command)
+        horovodrun(workers, "-m", "hvdtrain", "train", recipe, f"output_dir={output}", *overrides)
     else:
-        subprocess.run([sys.executable, *map(str, command)], check=True, capture_output=True)
+        train_here(str(recipe), [f"output_dir={output}", *overrides], plain=True)
 
 
 def records(output: Path, event: str) -> list[dict]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
 import random
 import subprocess
 import sys
@@ -11,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from hvdtrain.cli.app import main
+from hvdtrain.cli.train import train
 
 Hvdtrain = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -20,7 +25,8 @@ task: {name: binary_classification}
 model: {name: mlp, hidden_dims: [8]}
 data: {name: csv, paths: [train.csv], val_paths: [val.csv], test_paths: [test.csv], target: kind}
 optimizer: {name: adamw, lr: 2e-2}
-train: {global_batch_size: 20, micro_batch_size: 10, max_steps: 30, eval_interval: 10, threads_per_worker: 1}
+train:
+  {global_batch_size: 20, micro_batch_size: 10, max_steps: 30, eval_interval: 10, threads_per_worker: 1, plots: false}
 """
 TEXTS = """\
 name: texts
@@ -29,7 +35,8 @@ model: {name: bilstm, d_model: 8, hidden_dim: 8, dropout: 0}
 data: {name: csv, paths: [texts.csv], delimiter: ";", inputs: review, target: kind, max_seq_len: 16}
 tokenizer: {name: bytes}
 optimizer: {name: adamw, lr: 2e-2}
-train: {global_batch_size: 20, micro_batch_size: 10, max_steps: 20, eval_interval: 10, threads_per_worker: 1}
+train:
+  {global_batch_size: 20, micro_batch_size: 10, max_steps: 20, eval_interval: 10, threads_per_worker: 1, plots: false}
 """
 
 
@@ -53,23 +60,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write(folder / f"{name}.csv", ["a", "b", "kind"], rows(count, seed))
     texts = [[f"{word} {number}", word[0]] for number in range(30) for word in ("good", "bad")]
     write(folder / "texts.csv", ["review", "kind"], texts, delimiter=";")
-    for name, recipe in (("table", TABLE), ("texts", TEXTS)):
-        (folder / f"{name}.yaml").write_text(recipe)
-        subprocess.run(
-            [sys.executable, "-m", "hvdtrain", "train", f"{name}.yaml"], cwd=folder, check=True, capture_output=True
-        )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, recipe in (("table", TABLE), ("texts", TEXTS)):
+            (folder / f"{name}.yaml").write_text(recipe)
+            train(f"{name}.yaml", plain=True)
     return folder
 
 
 @pytest.fixture
-def hvdtrain(folder: Path) -> Hvdtrain:
-    """Return a function that runs the command line in that folder."""
+def hvdtrain(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Hvdtrain:
+    """Return a function that runs the command line in that folder, in this process."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(os, "_exit", sys.exit)  # what a failure ends with
 
     def run(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "hvdtrain", *arguments]
-        return subprocess.run(
-            command, cwd=folder, input=given, capture_output=True, text=True, check=False, timeout=120
-        )
+        monkeypatch.setattr(sys, "argv", ["hvdtrain", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, ended.value.code or 0, told.out, told.err)
 
     return run
 

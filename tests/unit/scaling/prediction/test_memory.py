@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from hvdtrain.data.synthetic import synthetic
 from hvdtrain.models._spec import DataSpec
@@ -133,8 +134,10 @@ def test_the_parts_and_their_sum() -> None:
     assert halved - plain == 2000
 
 
-def test_nothing_of_a_large_model_is_allocated() -> None:
+def test_nothing_of_a_large_model_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
     """1.3 billion parameters would be 5 GB, and much more with what autograd keeps."""
+    build, built = shaping._build, []
+    monkeypatch.setattr(shaping, "_build", lambda *what: built.append(build(*what)) or built[-1])
     large = load(
         "gpt-shakespeare",
         [
@@ -147,6 +150,7 @@ def test_nothing_of_a_large_model_is_allocated() -> None:
     ).recipe
     found = shaping.shapes(large)
     assert sum(size for _, size in found.trained) > 4.5e9
+    assert all(isinstance(parameter, FakeTensor) for model in built for parameter in model.parameters())
 
 
 def test_the_engines_knobs_follow_device_and_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
