@@ -4,10 +4,10 @@
 
 Hosts are names of this machine, one worker each; the discovery script prints a file that the campaign writes. In 2-1-2
 and 3-2-3 a worker is killed at a random moment, which keeps its host out, and later a host is added; in 1-4-1 three
-hosts are added and later taken away. Each run must finish with all its updates. Every worker keeps an account of what
-it loads (tests/parallel/workers/faulty): each place in the order of samples must have been trained on, with the sample
-that a run of one worker has there, and again only where updates were rolled back. Trials are appended to
-benchmarks/results/reliability/elastic.jsonl.
+hosts are added and later taken away. Whom the kill takes is drawn, worker 0 included. Each run must finish with all its
+updates. Every worker keeps an account of what it loads (tests/parallel/workers/faulty): each place in the order of
+samples must have been trained on, with the sample that a run of one worker has there, and again only right after a step
+to which the run went back. Trials are appended to benchmarks/results/reliability/elastic.jsonl.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import random
 import signal
 import socket
 import statistics
-import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from horovod.runner.util.network import get_local_host_addresses
-from job import TASKS, Work, await_step, start, steps, strays, worker
+from job import TASKS, Work, await_step, ended, start, steps, strays, worker
 from ledger import Ledger, table
 
 ACCOUNT = Path(__file__).parents[2] / "tests" / "parallel" / "workers" / "faulty"
@@ -51,8 +51,10 @@ def order(recipe: str, changes: tuple[str, ...]) -> list[int]:
     return samples
 
 
-def audit(folder: Path, expected: list[int]) -> dict[str, int]:
-    """Return how many places were lost, hold another sample than they should, or were trained on again."""
+def audit(folder: Path, expected: list[int], back_to: Sequence[int]) -> dict[str, int]:
+    """Return how many places were lost, hold another sample than they should, or were trained on again; and how many of
+    the last are `astray`: not of the updates right after a step to which the run went back.
+    """
     lines = [json.loads(line) for file in folder.iterdir() for line in file.read_text().splitlines()]
     counts: dict[int, int] = {}
     final: dict[int, int] = {}
@@ -60,7 +62,9 @@ def audit(folder: Path, expected: list[int]) -> dict[str, int]:
         for place, sample in zip(line["at"], line["samples"], strict=True):
             counts[place] = counts.get(place, 0) + 1
             final[place] = sample
+    redone = {place for step in back_to for place in range(step * BATCH, (step + COMMIT + 1) * BATCH)}
     return {
+        "astray": sum(count > 1 and place not in redone for place, count in counts.items()),
         "lost": sum(place not in final for place in range(len(expected))),
         "wrong": sum(final.get(place, sample) != sample for place, sample in enumerate(expected)),
         "beyond": sum(place >= len(expected) for place in final),
@@ -99,31 +103,27 @@ def trial(folder: Path, shape: str, draw: random.Random, expected: list[int]) ->
     await_step(job, output, first)
     if shape.startswith("1"):
         announce(NAMES[: max(sizes)])
-    elif (process := worker(output, draw.randrange(1, small))) is not None:
+    elif (process := worker(output, draw.randrange(small))) is not None:
         process.send_signal(signal.SIGKILL)
     await_step(job, output, min(STEPS - 50, max(second, steps(output) + 20)))
     announce(NAMES[:1] if shape.startswith("1") else NAMES[: small + 1])
-    try:
-        code: int | None = job.wait(timeout=240)
-    except subprocess.TimeoutExpired:
-        job.kill()
-        code = None
-    return judge(folder, sizes, code, expected)
+    return judge(folder, sizes, ended(job, 240), expected)
 
 
 def judge(folder: Path, sizes: list[int], code: int | None, expected: list[int]) -> dict[str, Any]:
     """Return what came of a run that has ended with an exit code, None where it had to be ended."""
     output, log = folder / "run", folder / "log"
     left = strays(output)
-    records = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    metrics = output / "metrics.jsonl"
+    records = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
     resizes = [f"{r['before']}-{r['after']}@{r['step']}" for r in records if r["event"] == "resize"]
-    found = audit(folder / "audit", expected)
+    found = audit(folder / "audit", expected, [r["step"] for r in records if r["event"] == "resize"])
     restarts = sum(record["event"] == "start" for record in records) - 1
     allowed = restarts * (COMMIT + 1) * BATCH
     finished = code == 0 and steps(output) == STEPS
     visited = [sizes[0], *(int(change.partition("@")[0].partition("-")[2]) for change in resizes)]
     shaped = sizes[1] in visited and visited[-1] == sizes[2]
-    whole = found["lost"] == found["wrong"] == found["beyond"] == 0
+    whole = found["lost"] == found["wrong"] == found["beyond"] == found["astray"] == 0
     good = finished and not left and whole and shaped and found["again"] <= allowed
     why = "" if good else f"exit code {code}, {len(left)} left, {visited}, {found}: {log.read_text()[-400:]}"
     return {"ok": good, "why": why, "resizes": resizes, "restarts": restarts, **found}

@@ -1,11 +1,12 @@
 """Mutated recipes, checkpoints and data files: does any bring a traceback, a deed outside, or the machine down?
 
-    python benchmarks/reliability/fuzz.py [--recipes 100000] [--checkpoints 5000] [--data 5000] [--seed N]
+    python benchmarks/reliability/fuzz.py [--recipes N] [--checkpoints N] [--resumes N] [--data N] [--seed N]
 
 Recipes are shipped ones with bytes flipped, lines moved, cut or doubled, and values exchanged for hostile ones; each is
 read as `hvdtrain validate` reads it. A checkpoint's files are mutated likewise, its manifest made to fit again as a
-stranger would, and it is opened as `hvdtrain predict` opens it. Data files of each format are mutated and read as a
-recipe's data. Only a UserError may come of it. While that is done an audit hook notes files that are opened for writing
+stranger would, and it is opened as `hvdtrain predict` opens it, or an update is trained from it. Data files of each
+format are mutated and read as a recipe's data. Only a UserError may come of it, and of training also that weights are
+no numbers. While that is done an audit hook notes files that are opened for writing
 or changed outside the campaign's folder, programs, connections and unpickling; memory is limited to 4 GiB more, and
 each input to 20 seconds. One line of benchmarks/results/reliability/fuzz.jsonl for each kind.
 """
@@ -34,7 +35,8 @@ from watch import Watch, limit_memory, outcome
 
 HOSTILE = [
     *(b"1e999", b"-1", b"0", b"99999999999999999999", b"9" * 5000, b"1e-320", b".nan", b".inf", b"0o777"),
-    *(b"0x7fffffffffffffff", b"1_000_000_000_000", b"null", b"[]", b"{}", b"true", b"''", b"a" * 70000),
+    *(b"0x7fffffffffffffff", b"0x" + b"f" * 5000, b"1_000_000_000_000"),
+    *(b"null", b"[]", b"{}", b"true", b"''", b"a" * 70000),
     *(b"'../../../../tmp/x'", b"/etc/passwd", b"/dev/zero", b"/proc/self/mem", b"~root", b"https://example.invalid/x"),
     *(b"!!python/object/apply:os.system [id]", b"&a [*a]", b"*a", b"<<: *a", b"&a {b: &b [1, 2]}"),
     *(b"\x00", b"\xff\xfe", b"\xed\xa0\x80", b"'\\ud800'", b"%YAML 1.1", b"---", b"? : ?"),
@@ -90,6 +92,16 @@ def _insert(content: bytes, draw: random.Random) -> bytes:
 
 
 Case = Callable[[], object]
+SMALL = (
+    "data={name: text, max_seq_len: 16}",
+    "tokenizer={name: bpe, vocab_size: 300}",
+    "model={d_model: 16, n_layers: 1, n_heads: 2}",
+    "train.micro_batch_size=2",
+    "train.global_batch_size=2",
+    "train.eval_samples=4",
+    "train.plots=false",
+    "lr_scheduler={name: constant, warmup_steps: 0}",
+)
 
 
 def recipes(folder: Path, draw: random.Random) -> Iterator[Case]:
@@ -110,15 +122,8 @@ def checkpoints(folder: Path, draw: random.Random) -> Iterator[Case]:
 
     corpus = folder / "corpus.txt"
     corpus.write_text(" ".join(f"word{number % 97}" for number in range(5000)))
-    data = [f"data={{name: text, paths: [{corpus}], max_seq_len: 16}}", "tokenizer={name: bpe, vocab_size: 300}"]
-    small = ["model={d_model: 16, n_layers: 1, n_heads: 2}", "train.max_steps=2", "train.micro_batch_size=2"]
-    with contextlib.redirect_stdout(io.StringIO()):
-        train(
-            "gpt-shakespeare",
-            [f"output_dir={folder / 'run'}", *data, *small, "train.global_batch_size=2"],
-            "never",
-            True,
-        )
+    changes = [*SMALL, f"output_dir={folder / 'run'}", f"data.paths=[{corpus}]", "train.max_steps=2"]
+    _quietly(train, "gpt-shakespeare", changes, "never")
     original, place = folder / "run" / "checkpoints" / "step-2", folder / "step-2"
     files = sorted(path.name for path in original.iterdir())
     while True:
@@ -131,6 +136,23 @@ def checkpoints(folder: Path, draw: random.Random) -> Iterator[Case]:
             manifest["files"][victim.name] = hashlib.sha256(victim.read_bytes()).hexdigest()
             (place / "manifest.json").write_text(json.dumps(manifest))
         yield lambda: open_trained(place)
+
+
+def resumes(folder: Path, draw: random.Random) -> Iterator[Case]:
+    """Yield one more update from a mutated checkpoint whose manifest fits."""
+    from hvdtrain.cli.train import train
+
+    opened = checkpoints(folder, draw)
+    while True:
+        next(opened)
+        shutil.rmtree(folder / "resumed", ignore_errors=True)
+        changes = [*SMALL, f"output_dir={folder / 'resumed'}", f"data.paths=[{folder / 'corpus.txt'}]"]
+        yield partial(_quietly, train, "gpt-shakespeare", [*changes, "train.max_steps=3"], str(folder / "step-2"))
+
+
+def _quietly(train: Callable[..., None], recipe: str, changes: list[str], resume: str) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        train(recipe, changes, resume, True)
 
 
 def data_files(folder: Path, draw: random.Random) -> Iterator[Case]:
@@ -175,12 +197,14 @@ def _formats(folder: Path) -> list[tuple[Path, str, tuple[str, ...]]]:
 
 def campaign(kind: str, count: int, seed: int) -> None:
     """Try so many inputs of a kind, and append what came of them."""
-    from hvdtrain.errors import UserError
+    from hvdtrain.errors import HvdtrainError, UserError
 
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        cases = {"recipes": recipes, "checkpoints": checkpoints, "data": data_files}[kind](folder, draw)
+        cases = {"recipes": recipes, "checkpoints": checkpoints, "resumes": resumes, "data": data_files}[kind](
+            folder, draw
+        )
         watch, outcomes, wrong, deeds, longest = Watch(folder), Counter[str](), Counter[str](), Counter[str](), 0.0
         first = next(cases)  # what is made before the first input may do as it likes
         limit_memory(4 * 2**30)
@@ -189,7 +213,7 @@ def campaign(kind: str, count: int, seed: int) -> None:
             began = time.perf_counter()
             with watch.ing(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                said = outcome(case, UserError, 20.0)
+                said = outcome(case, HvdtrainError if kind == "resumes" else UserError, 20.0)
             longest = max(longest, time.perf_counter() - began)
             deeds.update(watch.deeds)
             outcomes[said if said in ("fine", "refused") else "wrong"] += 1
@@ -206,10 +230,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", type=int, default=100_000)
     parser.add_argument("--checkpoints", type=int, default=5_000)
+    parser.add_argument("--resumes", type=int, default=1_000)
     parser.add_argument("--data", type=int, default=5_000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="left out: another than any campaign before")
     asked = parser.parse_args()
-    for kind in ("recipes", "checkpoints", "data"):
+    if asked.seed is None:
+        asked.seed = len(Ledger("fuzz").trials)
+    for kind in ("recipes", "checkpoints", "resumes", "data"):
         count = getattr(asked, kind)
         if count and os.fork() == 0:  # its memory's limit and its audit hook stay with it
             campaign(kind, count, asked.seed)

@@ -14,13 +14,12 @@ import argparse
 import random
 import signal
 import statistics
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from job import STEPS, Work, await_step, run, start, strays, worker
+from job import STEPS, Work, await_step, ended, run, start, strays, worker
 from ledger import Ledger, table
 
 PATIENCE = 60.0
@@ -33,14 +32,11 @@ def frozen(folder: Path, draw: random.Random, timeout: float) -> dict[str, Any]:
     output, log = folder / "run", folder / "log"
     job = start(work.command("run", "--resume", "never"), log)
     if not await_step(job, output, step) or (process := worker(output, rank)) is None:
+        ended(job, 0)
         return {"ok": False, "why": f"the job did not come to step {step}: {log.read_text()[-500:]}"}
     process.send_signal(signal.SIGSTOP)
     began = time.monotonic()
-    try:
-        code = job.wait(timeout=timeout + PATIENCE)
-    except subprocess.TimeoutExpired:
-        job.kill()
-        code = None
+    code = ended(job, timeout + PATIENCE)
     seconds = time.monotonic() - began
     left, said = strays(output), log.read_text()
     error = next((line for line in reversed(said.splitlines()) if line.startswith("error:")), "")
@@ -58,10 +54,11 @@ def server(folder: Path, draw: random.Random, timeout: float) -> dict[str, Any]:
     output, log = folder / "run", folder / "log"
     job = start(work.command("run", "--resume", "never"), log)
     if not await_step(job, output, step) or (process := worker(output, 2)) is None:
+        ended(job, 0)
         return {"ok": False, "why": f"the job did not come to step {step}: {log.read_text()[-500:]}"}
     process.kill()
     began = time.monotonic()
-    code = job.wait(timeout=timeout + PATIENCE)
+    code = ended(job, timeout + PATIENCE)
     seconds = time.monotonic() - began
     left, said = strays(output), log.read_text()
     named = "worker 2 was ended by SIGKILL" in said

@@ -54,6 +54,8 @@ SYNCS = {
     "local_sgd": "{name: local_sgd, period: 4, cycle_time_ms: 1}",
     "powersgd": "{name: powersgd, cycle_time_ms: 1}",
     "topk": "{name: topk, cycle_time_ms: 1}",
+    "adasum": "{name: adasum, cycle_time_ms: 1}",
+    "none": "{name: none}",
 }
 
 _EVERYWHERE = (
@@ -95,16 +97,29 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def run(command: list[str], timeout: float = 300, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a job to its end."""
-    return subprocess.run(
-        command,
-        env=environment(**variables),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    """Run a job to its end; one that takes too long is ended, and has the exit code 124, as `timeout` gives it."""
+    try:
+        return subprocess.run(
+            command,
+            env=environment(**variables),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", f"it took longer than {timeout:g} s")
+
+
+def ended(job: subprocess.Popen[bytes], timeout: float) -> int | None:
+    """Return the exit code of a job; None where it did not end in time, and was ended."""
+    try:
+        return job.wait(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        job.kill()
+        job.wait()
+        return None
 
 
 def start(command: list[str], log: Path, **variables: str) -> subprocess.Popen[bytes]:

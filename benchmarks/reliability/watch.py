@@ -36,6 +36,8 @@ class Watch:
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.on:
             return
+        if event == "ctypes.dlopen" and arguments[0] is None:
+            return  # this process's own symbols
         if event in (*_PROGRAMS, "pickle.find_class", "socket.connect", "ctypes.dlopen"):
             self.deeds.append(f"{event} {arguments[:2]!r}"[:200])
         elif event == "open" and self._writes(arguments):

@@ -78,22 +78,24 @@ def diff(
 
     Example: hvdtrain checkpoint diff runs/whole runs/resumed
     """
+    from hvdtrain.report import format as fmt
     from hvdtrain.train import checkpoint
     from hvdtrain.train.checkpoint_diff import diff as compare
 
     paths = [checkpoint.locate(path) for path in (first, second)]
     for line in _told(compare(*paths), paths):
-        typer.echo(line)
+        typer.echo(fmt.clean(line))
 
 
 def _problem(path: Path) -> str:
     from hvdtrain.errors import CheckpointError
+    from hvdtrain.report import format as fmt
     from hvdtrain.train import checkpoint
 
     try:
         checkpoint.verify(path)
     except CheckpointError as error:
-        return str(error)
+        return fmt.clean(str(error))  # names in a manifest may be a stranger's
     return ""
 
 

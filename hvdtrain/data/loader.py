@@ -81,7 +81,10 @@ class Loader:
         for name, own in self._identity.items():
             if state.get(name) != own:
                 raise CheckpointError(_difference(name, state.get(name), own))
-        self.position = int(state["position"])
+        position = state["position"]
+        if not isinstance(position, int) or not 0 <= position < 2**62:
+            raise CheckpointError(f"the checkpoint's place in the order of samples is {str(position)[:60]!r}")
+        self.position = position
 
 
 def _difference(name: str, before: Any, now: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from hvdtrain.errors import UserError
 from hvdtrain.launch import hosts
 from hvdtrain.launch.hosts import Host
 
@@ -28,11 +29,20 @@ def address_for(named: Sequence[Host], flags: Mapping[str, Any]) -> str:
     """Return the address of this host that all workers of a job reach; "" where only all of them will do.
 
     That is the loopback where all hosts are this one for ever, and else that of the first interface that was asked for.
+
+    Raises:
+        UserError: it has none.
     """
     interface = (flags.get("network_interfaces") or "").partition(",")[0]
     if interface:
         own = psutil.net_if_addrs().get(interface, [])
-        return next((one.address for one in own if one.family.name == "AF_INET"), "")
+        address = next((one.address for one in own if one.family.name == "AF_INET"), None)
+        if address is None:
+            raise UserError(
+                f"--network-interfaces: {interface} has no IPv4 address on this host, for horovodrun's servers; "
+                f"expected one of {', '.join(psutil.net_if_addrs())}"
+            )
+        return address
     may_change = flags.get("host_discovery_script") is not None
     return "" if may_change or hosts.remote(named) else LOOPBACK
 

@@ -44,8 +44,9 @@ class Outcome:
         self._failed_at = self._failed_at or time.monotonic()
 
     def add_beat(self, beat: Beat) -> None:
-        """Take in a worker's sign of life."""
-        self._beats[beat.rank] = beat, time.monotonic()
+        """Take in a worker's sign of life; what its process had for a rank before a change of workers goes."""
+        others = {rank: one for rank, one in self._beats.items() if (one[0].host, one[0].pid) != (beat.host, beat.pid)}
+        self._beats = others | {beat.rank: (beat, time.monotonic())}
 
     def begin_anew(self) -> None:
         """Forget what ended workers of an elastic job before it went on, and those of them that are no more."""

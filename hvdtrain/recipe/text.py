@@ -177,7 +177,7 @@ def _is_scalar_tag(tag: str) -> bool:
 
 
 def _scalar(tag: str, text: str) -> Any:
-    """Return the value of a scalar; what looks like a number to the resolver and is none stays text."""
+    """Return the value of a scalar; what looks like a number to the resolver and is none of 64 bits stays text."""
     kind = tag.removeprefix(_TAG)
     if kind == "null":
         return None
@@ -186,7 +186,8 @@ def _scalar(tag: str, text: str) -> Any:
     try:
         if kind == "int":
             digits = text.replace("_", "")
-            return int(digits, 0) if re.match(r"[-+]?0[box]", digits) else int(digits)
+            value = int(digits, 0) if re.match(r"[-+]?0[box]", digits) else int(digits)
+            return value if -(2**63) <= value < 2**63 else text
         if kind == "float":
             return float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
     except ValueError:

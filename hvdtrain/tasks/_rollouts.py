@@ -149,7 +149,10 @@ class RolloutLoader:
             name: np.stack([np.array(saved["rollout"][name], dtype=np.float32) for saved in own], axis=1)
             for name in names
         }
-        self.position, self._collected, self._used = state["position"], state["collected"], state["used"]
+        places = [state["position"], state["collected"], state["used"]]
+        if not all(isinstance(place, int) and 0 <= place < 2**62 for place in places) or places[2] > self._batches:
+            raise CheckpointError(f"the checkpoint's place in its rollouts is {str(places)[:90]}, which can't be")
+        self.position, self._collected, self._used = places
 
     def _collect(self) -> Rollout:
         """Step this worker's environments; then standardise advantages over all workers' transitions."""

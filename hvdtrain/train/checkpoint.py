@@ -26,7 +26,8 @@ _NAME = re.compile(r"step-(\d+)")
 MANIFEST = "manifest.json"
 _FILES = {"model.safetensors", "optimizer.safetensors", "state.json", "recipe.yaml"}
 BEST = "best.json"
-_MAX_JSON = 256 * 2**20
+_MAX_STATE, _MAX_OTHER = 256 * 2**20, 2**20
+"""Bytes of `state.json`, which may hold a rollout of many environments, and of the manifest and the like."""
 _STATE: dict[str, type] = {
     "step": int,
     "world_size": int,
@@ -60,8 +61,8 @@ def found(directory: Path) -> list[tuple[int, Path]]:
 def best(directory: Path) -> Path | None:
     """Return the checkpoint of the best evaluation in a directory of checkpoints, None where none is marked so."""
     try:
-        name = json.loads((directory / BEST).read_text())["checkpoint"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        name = _json(directory / BEST)["checkpoint"]
+    except (CheckpointError, KeyError):
         return None
     path = directory / str(name)
     return path if _NAME.fullmatch(str(name)) and path.is_dir() else None
@@ -119,7 +120,7 @@ def read(path: Path) -> Snapshot:
         model, optimizer = load_file(path / "model.safetensors"), load_file(path / "optimizer.safetensors")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {path}: {error}") from error
-    return Snapshot(model, optimizer, _json(path / "state.json"))
+    return Snapshot(model, optimizer, _json(path / "state.json", _MAX_STATE))
 
 
 def locate(path: Path, prefer: Literal["newest", "best"] = "newest") -> Path:
@@ -157,13 +158,11 @@ def check_state(snapshot: Snapshot, path: Path | str) -> None:
             raise CheckpointError(f"checkpoint {path}: its state's {key} is {str(value)[:60]!r}, which can't be")
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path, most: int = _MAX_OTHER) -> dict[str, Any]:
     try:
         facts = path.lstat()
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _MAX_JSON:
-            raise CheckpointError(
-                f"checkpoint {path.parent}: {path.name} is no plain file of at most {_MAX_JSON:,} bytes"
-            )
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > most:
+            raise CheckpointError(f"checkpoint {path.parent}: {path.name} is no plain file of at most {most:,} bytes")
         value = json.loads(path.read_text())
     except RecursionError:
         raise CheckpointError(f"checkpoint {path.parent}: {path.name} is nested too deeply") from None

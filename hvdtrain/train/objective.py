@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from hvdtrain.errors import RecipeError
+from hvdtrain.errors import CheckpointError, RecipeError, shared
 
 if TYPE_CHECKING:
     from hvdtrain.recipe.training import EarlyStopping, TrainConfig
@@ -68,11 +68,19 @@ class Objective:
         return {"metric": self.metric, "best": self.best, "mark": self._mark, "stale": self.stale}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state; one of another metric means nothing here."""
-        if state.get("metric") == self.metric:
-            best = state["best"]
-            self.best = (int(best[0]), float(best[1])) if best else None
-            self._mark, self.stale = state["mark"], int(state["stale"])
+        """Go on from a state; one of another metric means nothing here.
+
+        Raises:
+            CheckpointError: it is none that `state_dict` gave.
+        """
+        try:
+            if state.get("metric") == self.metric:
+                best, mark = state["best"], state["mark"]
+                self.best = (int(best[0]), float(best[1])) if best else None
+                self._mark, self.stale = None if mark is None else float(mark), int(state["stale"])
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+            message = f"the checkpoint's account of its best evaluation can't be read ({error!r})"
+            raise shared(CheckpointError(f"{message}; start anew with --resume never")) from error
 
     def _better(self, value: float, than: float | None, by: float) -> bool:
         if math.isnan(value):

@@ -15,7 +15,7 @@ def check_output(world: World, output_dir: Path) -> None:
     """Make sure, without changing anything, that a run can have this directory.
 
     Raises:
-        SetupError: it can't be written, or it holds a recipe.yaml of the user's.
+        SetupError: it can't be written, it holds a recipe.yaml of the user's, or a link where a run writes.
     """
     on_first(world, lambda: _check(output_dir))
 
@@ -40,6 +40,12 @@ def _check(output_dir: Path) -> None:
         raise SetupError(
             f"output_dir = {output_dir}: holds a recipe.yaml that no run wrote, and a run would overwrite it; {_CHOOSE}"
         )
+    for name in ("checkpoints", "samples", "metrics.jsonl"):
+        if (output_dir / name).is_symlink():
+            raise SetupError(
+                f"output_dir = {output_dir}: {name} there is a symbolic link, and a run writes nowhere else than into "
+                f"its directory; {_CHOOSE}, on the disk that has room"
+            )
 
 
 def _claim(output_dir: Path, afresh: bool) -> str | None:

@@ -114,7 +114,7 @@ def _continue(assembly: Assembly, snapshot: Snapshot, path: str) -> Counts:
         _check_same_run(assembly, snapshot, path)
         state.put_back(assembly.loop, snapshot)
         return Counts(assembly.loop.loader.position, snapshot.state["targets"])
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
         raise CheckpointError(f"checkpoint {path}: its state can't be read ({error!r})") from error
 
 

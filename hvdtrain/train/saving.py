@@ -78,7 +78,7 @@ class Checkpoints:
         evaluation that makes it the best so far.
 
         Raises:
-            RunError: it can't be written; checkpoints that were there before are untouched.
+            RunError: it can't be written, or not be marked; which of both, and what is there, it says.
         """
         began = time.perf_counter()
         final = self._directory / f"step-{snapshot.state['step']}"
@@ -92,12 +92,17 @@ class Checkpoints:
                 _set_aside(final)
             partial.rename(final)
             sync(self._directory)
-            if best is not None:
-                self._mark_best(final.name, best)
-            self._prune()
         except (OSError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise RunError(f"can't write checkpoint {final}: {error}; older checkpoints are untouched") from error
+        try:
+            if best is not None:
+                self._mark_best(final.name, best)
+            self._prune()
+        except OSError as error:
+            raise RunError(
+                f"checkpoint {final} is whole, but can't be marked as the best, or others removed: {error}"
+            ) from error
         return CheckpointRecord(
             step=snapshot.state["step"], path=str(final), bytes=size, seconds=time.perf_counter() - began
         )
@@ -124,7 +129,9 @@ class Checkpoints:
 
     def _mark_best(self, name: str, facts: Mapping[str, Any]) -> None:
         partial = self._directory / f".{BEST}.partial"
-        partial.write_text(json.dumps({"checkpoint": name, **facts}, indent=1) + "\n")
+        partial.unlink(missing_ok=True)  # never through a link
+        with partial.open("x") as file:
+            file.write(json.dumps({"checkpoint": name, **facts}, indent=1) + "\n")
         sync(partial)
         partial.replace(self._directory / BEST)
         sync(self._directory)

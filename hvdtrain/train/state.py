@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hvdtrain.errors import CheckpointError
+from hvdtrain.train import optimizers
 from hvdtrain.train.checkpoint import Snapshot
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def put_back(loop: Loop, snapshot: Snapshot) -> None:
     """Continue from a snapshot.
 
     Raises:
-        CheckpointError: it is of another model, or of another batch, which would change what its step means.
+        CheckpointError: it is of another model, or of another batch, which would change what its step means, or its
+            optimizer's state does not fit.
     """
     before = snapshot.state["global_batch_size"]
     if before != loop.global_batch_size:
@@ -60,7 +62,9 @@ def put_back(loop: Loop, snapshot: Snapshot) -> None:
     load_model(loop.model, snapshot.model)
     for run in loop.phases:
         name, prefix = run.phase.name, f"{_OWN}.{run.phase.name}."
-        run.strategy.load_state_dict(_unflatten(run.strategy.state_dict(), name, snapshot))
+        saved = _unflatten(run.strategy.state_dict(), name, snapshot)
+        optimizers.check_state(saved["state"], run.parameters, adam="betas" in saved["param_groups"][0])
+        run.strategy.load_state_dict(saved)
         rows = {key.removeprefix(prefix): t for key, t in snapshot.optimizer.items() if key.startswith(prefix)}
         run.strategy.load_own_state(rows, loop.world.rank)
     if loop.precision.scaler is not None and snapshot.state["scaler"]:

@@ -140,13 +140,13 @@ def _contents(split: HuggingFaceSplit, column: str) -> Any:
 
 
 def _content(image: Mapping[str, Any] | None) -> bytes:
-    """Return the bytes of an encoded image; without any, or a file, none, which no decoder takes."""
+    """Return the bytes of an encoded image; without any, or a plain file, none, which no decoder takes."""
     if not image:
         return b""
     if image["bytes"] is not None:
         return bytes(image["bytes"])
     try:
-        return Path(image["path"]).read_bytes()
+        return Path(image["path"]).read_bytes() if Path(image["path"]).is_file() else b""
     except OSError:
         return b""
 

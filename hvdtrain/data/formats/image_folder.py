@@ -14,7 +14,7 @@ from hvdtrain.data import cache
 from hvdtrain.data.documents import readable
 from hvdtrain.data.examples import TEST, TRAIN, VAL, Examples
 from hvdtrain.data.formats.images import DECODING, IMAGES, LazyImages, check_once, decode
-from hvdtrain.data.formats.paths import missing, visible_files
+from hvdtrain.data.formats.paths import check_inside, missing, visible_files
 from hvdtrain.errors import DataError, nearest
 
 PARTS = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
@@ -108,7 +108,10 @@ def _of_part(root: Path, part: int, others: list[Path], labelled: bool) -> Itera
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    found = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    for entry in found:
+        check_inside(root, entry)
+    return found
 
 
 def _images(folder: Path, others: list[Path], deep: bool = True) -> Iterator[Path]:
@@ -116,6 +119,7 @@ def _images(folder: Path, others: list[Path], deep: bool = True) -> Iterator[Pat
         sorted(visible_files(folder)) if deep else sorted(entry for entry in folder.iterdir() if entry.is_file())
     ):
         if path.suffix.lower() in IMAGES:
+            check_inside(folder, path)
             yield path
         else:
             others.append(path)

@@ -87,6 +87,8 @@ def _load(name: str, path: Path, wanted: tuple[str | None, ...]) -> dict[str, np
                 arrays = {
                     key: archive[key] if wanted[0] is None or key in wanted else np.empty(0) for key in archive.files
                 }
+    except MemoryError as error:
+        raise DataError(f"{name} can't be read: {str(error) or 'its arrays do not fit into memory'}") from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         reason = "it holds Python objects, which are not read: save numbers" if "pickle" in str(error) else str(error)
         raise DataError(f"{name} can't be read: {reason}") from error

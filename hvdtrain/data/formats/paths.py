@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ def find_files(paths: Iterable[str], key: str, suffixes: Sequence[str]) -> list[
         key: where the paths are in the recipe, for messages.
 
     Raises:
-        DataError: a path is missing, matches nothing, or is no regular file.
+        DataError: a path is missing, matches nothing, is no regular file, or finds a link to elsewhere in its folder.
     """
     files: dict[Path, str] = {}
     for path in paths:
@@ -45,6 +46,18 @@ def visible_files(folder: Path) -> Iterator[Path]:
                 yield file
 
 
+def check_inside(folder: Path, entry: Path) -> None:
+    """Make sure that what was found in a folder lies in it: a data set from a stranger must bring in nothing else.
+
+    Raises:
+        DataError: it is a link to elsewhere.
+    """
+    if entry.is_symlink() and not entry.resolve().is_relative_to(folder.resolve()):
+        raise DataError(
+            f"{entry} is a symbolic link to {entry.resolve()}, outside of {folder}: copy it there, or name its own path"
+        )
+
+
 def _expand(path: str, key: str, suffixes: Sequence[str]) -> list[str]:
     """Return the files that a path of the recipe stands for. A name that exists is never taken for a glob."""
     place = Path(path).expanduser()
@@ -60,10 +73,15 @@ def _expand(path: str, key: str, suffixes: Sequence[str]) -> list[str]:
         elif any(sign in path for sign in "*?["):
             matches = glob.glob(str(place), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
             found, trouble = sorted(filter(os.path.isfile, matches)), f"no file matches {path}"
+            named = itertools.takewhile(lambda part: not any(sign in part for sign in "*?["), place.parts)
+            place = Path(*named)
         else:
             raise missing(path, key)
     if not found:
         raise _nothing(key, trouble)
+    for file in found:
+        if file != str(place):
+            check_inside(place, Path(file))
     return found
 
 

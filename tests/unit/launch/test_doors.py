@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from hvdtrain.errors import UserError
 from hvdtrain.launch import doors
 from hvdtrain.launch.hosts import Host
 
@@ -23,12 +24,16 @@ from hvdtrain.launch.hosts import Host
         ((Host("localhost", 2),), {}, "127.0.0.1"),
         ((Host("host.invalid", 1),), {}, ""),
         ((Host("host.invalid", 1),), {"network_interfaces": "lo,eth9"}, "127.0.0.1"),
-        ((Host("host.invalid", 1),), {"network_interfaces": "none9"}, ""),
         ((Host("localhost", 1),), {"host_discovery_script": "x"}, ""),
     ],
 )
 def test_the_address_is_one_that_every_worker_reaches(named, flags, address: str) -> None:
     assert doors.address_for(named, flags) == address
+
+
+def test_an_interface_without_an_address_is_no_reason_to_listen_on_all() -> None:
+    with pytest.raises(UserError, match="none9 has no IPv4 address on this host"):
+        doors.address_for((Host("host.invalid", 1),), {"network_interfaces": "none9"})
 
 
 def test_a_server_is_made_on_the_address_and_its_port_is_told() -> None:

@@ -97,11 +97,11 @@ def test_a_worker_that_went_silent_is_named_with_what_it_did_and_what_others_wai
     now = [100.0]
     monkeypatch.setattr("hvdtrain.launch.outcome.time.monotonic", lambda: now[0])
     outcome = Outcome()
-    outcome.add_beat(Beat(1, 11, "backward"))
+    outcome.add_beat(Beat(1, 11, "backward", pid=8))
     for _ in range(15):
         now[0] += 2
-        outcome.add_beat(Beat(0, 11, "gradients.w.0", waits=True, seconds=now[0] - 100))
-        outcome.add_beat(Beat(2, 11, "gradients.w.0", waits=True, seconds=now[0] - 100))
+        outcome.add_beat(Beat(0, 11, "gradients.w.0", waits=True, seconds=now[0] - 100, pid=7))
+        outcome.add_beat(Beat(2, 11, "gradients.w.0", waits=True, seconds=now[0] - 100, pid=9))
     outcome.add_error(WorkerError("after step 11: waited 30 s", 1, 0, "WaitError"))
     feed(outcome, "Process 0 exit with status code 1.\nProcess 1 exit with status code 137.", "stdout")
     assert str(outcome.failure(1)) == (
@@ -111,8 +111,8 @@ def test_a_worker_that_went_silent_is_named_with_what_it_did_and_what_others_wai
 
 def test_a_worker_that_says_what_it_is_stuck_in_is_the_cause_though_another_spoke_first() -> None:
     outcome = Outcome()
-    outcome.add_beat(Beat(0, 11, "gradients.w.0", waits=True, seconds=9))
-    outcome.add_beat(Beat(1, 11, "loading data", seconds=10))
+    outcome.add_beat(Beat(0, 11, "gradients.w.0", waits=True, seconds=9, pid=7))
+    outcome.add_beat(Beat(1, 11, "loading data", seconds=10, pid=8))
     outcome.add_error(WorkerError("after step 11: waited 12 s for the other workers", 1, 0, "WaitError"))
     outcome.add_error(WorkerError("after step 11: loading data has taken 12 s", 1, 1, "HangError"))
     assert str(outcome.failure(1)) == (
@@ -123,9 +123,24 @@ def test_a_worker_that_says_what_it_is_stuck_in_is_the_cause_though_another_spok
 def test_workers_that_all_speak_leave_the_first_error_as_it_is() -> None:
     outcome = Outcome()
     for rank in (0, 1):
-        outcome.add_beat(Beat(rank, 3, "backward"))
+        outcome.add_beat(Beat(rank, 3, "backward", pid=7 + rank))
     outcome.add_error(WorkerError("lost contact", 1, 0, "LostWorkerError"))
     assert str(outcome.failure(1)) == "lost contact"
+
+
+def test_a_process_that_got_another_rank_is_not_silent_under_its_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker 0 is lost, and worker 1 becomes 0: nobody is to be ended for the silence of a worker 1."""
+    now = [100.0]
+    monkeypatch.setattr("hvdtrain.launch.outcome.time.monotonic", lambda: now[0])
+    outcome = Outcome()
+    outcome.add_beat(Beat(1, 9, "backward", pid=222))
+    outcome.begin_anew()
+    for _ in range(20):
+        now[0] += 1
+        outcome.add_beat(Beat(0, 9, "backward", pid=222))
+    assert outcome.silent(10.0) == []
+    now[0] += 11
+    assert [(beat.rank, beat.pid) for beat in outcome.silent(10.0)] == [(0, 222)]
 
 
 def test_what_an_elastic_job_survived_is_no_longer_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:

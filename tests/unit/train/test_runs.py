@@ -125,17 +125,14 @@ def test_a_checkpoint_of_another_run_is_refused(trained: Train, change: str, sai
     assert contents(output) == before
 
 
-def test_a_state_that_lacks_a_value_is_named(trained: Train) -> None:
-    output = trained("train.max_steps=10", "lr_scheduler={name: constant}")
-    place = output / "checkpoints" / "step-10"
-    state = json.loads((place / "state.json").read_text())
-    del state["targets"]
-    (place / "state.json").write_text(json.dumps(state))
-    manifest = json.loads((place / "manifest.json").read_text())
-    manifest["files"]["state.json"] = checkpoint.sha256(place / "state.json")
-    (place / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(CheckpointError, match="targets"):
-        trained("lr_scheduler={name: constant}")
+@pytest.mark.parametrize("linked", ["checkpoints", "samples", "metrics.jsonl"])
+def test_nothing_is_written_through_a_link(trained: Train, tmp_path: Path, linked: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run" / linked).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SetupError, match=f"{linked} there is a symbolic link"):
+        trained()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_a_rate_that_could_only_rise_is_refused(trained: Train) -> None:
