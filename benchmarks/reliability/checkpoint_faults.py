@@ -6,7 +6,8 @@ strace counts the system calls that write one checkpoint (checkpoint_writer.py),
 them in turn, the first write, the second, and so on, in processes of their own. After a kill the newest whole
 checkpoint must be the one before or the new one, bit for bit. After an error the writer must say so and end by itself
 with the one before, or have written the new one whole, and say what else failed if it was no matter of tidying; errors
-are injected where one can come from a disk. Each fault's trials are one line of benchmarks/results/reliability/checkpoint-faults.jsonl.
+are injected where one can come from a disk. Each fault's trials are one line of
+benchmarks/results/reliability/checkpoint-faults.jsonl.
 """
 
 from __future__ import annotations

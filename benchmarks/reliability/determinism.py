@@ -5,7 +5,8 @@
 Each run trains a small GPT; its hash is that of the model and the optimizer's state at the end. In each cell all
 repeats must have one hash: with train.deterministic=true, and also without it, where nothing promises so. Fusion is
 that of `sync.fusion_threshold_mb`, which for allreduce is the size of its own buckets: 0 sends each tensor by itself.
-`cost` is the step time of the deterministic runs over that of the others with the same workers and controller. One line a cell in benchmarks/results/reliability/determinism.jsonl.
+`cost` is the step time of the deterministic runs over that of the others with the same workers and controller. One
+line a cell in benchmarks/results/reliability/determinism.jsonl.
 """
 
 from __future__ import annotations

@@ -195,6 +195,9 @@ def _formats(folder: Path) -> list[tuple[Path, str, tuple[str, ...]]]:
     ]
 
 
+KINDS = {"recipes": recipes, "checkpoints": checkpoints, "resumes": resumes, "data": data_files}
+
+
 def campaign(kind: str, count: int, seed: int) -> None:
     """Try so many inputs of a kind, and append what came of them."""
     from hvdtrain.errors import HvdtrainError, UserError
@@ -202,9 +205,7 @@ def campaign(kind: str, count: int, seed: int) -> None:
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        cases = {"recipes": recipes, "checkpoints": checkpoints, "resumes": resumes, "data": data_files}[kind](
-            folder, draw
-        )
+        cases = KINDS[kind](folder, draw)
         watch, outcomes, wrong, deeds, longest = Watch(folder), Counter[str](), Counter[str](), Counter[str](), 0.0
         first = next(cases)  # what is made before the first input may do as it likes
         limit_memory(4 * 2**30)
@@ -236,7 +237,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.seed is None:
         asked.seed = len(Ledger("fuzz").trials)
-    for kind in ("recipes", "checkpoints", "resumes", "data"):
+    for kind in KINDS:
         count = getattr(asked, kind)
         if count and os.fork() == 0:  # its memory's limit and its audit hook stay with it
             campaign(kind, count, asked.seed)

@@ -137,12 +137,14 @@ def check_account(recipe: Path, folder: Path, steps: int, lost_steps: int) -> No
 def test_a_host_that_lost_its_worker_comes_back_after_its_time_and_nothing_changes_but_the_size(
     job: Callable[..., Job], small_recipe: Path, tmp_path: Path
 ) -> None:
-    """Two hosts, the worker of one killed at step 13: the job trains on what a run of one worker trains on."""
+    """Two hosts, worker 0 killed at step 13, so that the other one becomes it, and writes: the job trains on what a run
+    of one worker trains on.
+    """
     script, _ = hosts(tmp_path, "a", "b")
     elastic = ["--min-np", "1", "--max-np", "2", "--host-discovery-script", script, "--network-interfaces=eth0"]
     changes = ("train.commit_interval=5", "train.max_steps=400", "train.eval_interval=0")
     cooldown = ["--blacklist-cooldown-range", "1", "2"]
-    command, environment = job(2, [{"do": "kill", "rank": 1, "step": 13}], *elastic, *cooldown, changes=changes)
+    command, environment = job(2, [{"do": "kill", "rank": 0, "step": 13}], *elastic, *cooldown, changes=changes)
     with Lab(hosts=2) as lab:
         finished = lab.run("a", command, env=environment)
         left = [process.cmdline() for name in lab.names for process in lab.processes(name)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -151,6 +152,14 @@ def test_npz_files_that_cannot_be_read_are_explained() -> None:
     assert "a.npz is no .npz file, or damaged" in complaint(name="npz", paths=["a.npz"])
 
 
+def test_an_npz_file_that_claims_more_than_there_is_memory_is_an_error_of_its_own() -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**14,)})
+    with zipfile.ZipFile("a.npz", "w") as archive:
+        archive.writestr("x.npy", header.getvalue())
+    assert "a.npz can't be read: Unable to allocate" in complaint(name="npz", paths=["a.npz"])
+
+
 def test_a_member_of_an_npz_file_that_is_no_array_is_named() -> None:
     with zipfile.ZipFile(arrays(x=GREY), "a") as archive:
         archive.writestr("y", b"0123")
@@ -288,6 +297,26 @@ def test_folders_that_cannot_be_used_are_explained(layout: dict[str, int], messa
         Path("photos").rmdir()
     photos(layout)
     assert message in complaint(name="image_folder", path="photos", size=8)
+
+
+@pytest.mark.parametrize("linked", ["photos/good/other.png", "photos/bad"])
+def test_links_out_of_an_image_folder_are_refused(linked: str) -> None:
+    photos({"good": 2, "../elsewhere": 2} | ({"bad": 2} if "other" in linked else {}))
+    target = Path("elsewhere/0.png" if "other" in linked else "elsewhere").absolute()
+    Path(linked).symlink_to(target)
+    assert f"{linked} is a symbolic link to {target}" in complaint(name="image_folder", path="photos", size=4)
+
+
+@pytest.mark.parametrize("named", ["texts", "texts/*.npz"])
+def test_links_out_of_a_folder_or_glob_are_refused_and_those_within_are_not(named: str) -> None:
+    Path("texts").mkdir()
+    Path(arrays(x=GREY)).rename("secret.npz")
+    Path("texts/own.npz").write_bytes(Path("secret.npz").read_bytes())
+    Path("texts/again.npz").symlink_to("own.npz")
+    assert len(examples(name="npz", paths=[named])) == len(GREY)
+    Path("texts/stolen.npz").symlink_to("../secret.npz")
+    assert "texts/stolen.npz is a symbolic link to" in complaint(name="npz", paths=[named])
+    assert len(examples(name="npz", paths=["texts/stolen.npz"])) == len(GREY), "it is named itself"
 
 
 def test_a_missing_folder_is_explained() -> None:
