@@ -47,6 +47,7 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> Watchdog:
+        activity.begin("starting")  # preparing data before may have taken as long as it liked
         self._thread.start()
         return self
 
