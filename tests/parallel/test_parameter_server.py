@@ -75,7 +75,6 @@ def test_a_dedicated_server_trains_on_nothing_and_is_told_of(horovodrun, small_r
     ("workers", "sync"),
     [
         (2, server()),
-        (3, server(servers=2)),
         (3, server(**DEDICATED)),
         (3, server(**DEDICATED, servers=2)),
         (3, "sync={name: sharded, cycle_time_ms: 1}"),
