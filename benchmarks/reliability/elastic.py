@@ -101,13 +101,17 @@ def trial(folder: Path, shape: str, draw: random.Random, expected: list[int]) ->
     job = start(work.command("run", *flags), log, **variables)
     first, second = sorted(draw.sample(range(20, STEPS - 100), 2))
     await_step(job, output, first)
-    if shape.startswith("1"):
+    victim = None if shape.startswith("1") else draw.randrange(small)
+    if victim is None:
         announce(NAMES[: max(sizes)])
-    elif (process := worker(output, draw.randrange(small))) is not None:
+    elif (process := worker(output, victim)) is not None:
         process.send_signal(signal.SIGKILL)
+    else:
+        ended(job, 0)
+        return {"ok": False, "why": f"worker {victim} was not found: {log.read_text()[-400:]}", "again": 0}
     await_step(job, output, min(STEPS - 50, max(second, steps(output) + 20)))
     announce(NAMES[:1] if shape.startswith("1") else NAMES[: small + 1])
-    return judge(folder, sizes, ended(job, 240), expected)
+    return {"victim": victim} | judge(folder, sizes, ended(job, 240), expected)
 
 
 def judge(folder: Path, sizes: list[int], code: int | None, expected: list[int]) -> dict[str, Any]:
