@@ -137,15 +137,15 @@ def check_account(recipe: Path, folder: Path, steps: int, lost_steps: int) -> No
 def test_a_host_that_lost_its_worker_comes_back_after_its_time_and_nothing_changes_but_the_size(
     job: Callable[..., Job], small_recipe: Path, tmp_path: Path
 ) -> None:
-    """Two hosts, worker 0 killed at step 13, so that the other one becomes it, and writes: the job trains on what a run
-    of one worker trains on.
+    """Three hosts, worker 0 killed at step 13, so that another one becomes it, and writes: the job trains on what a run
+    of one worker trains on. Of the two that are left one waits for the other, which must tell it that it has gone.
     """
-    script, _ = hosts(tmp_path, "a", "b")
-    elastic = ["--min-np", "1", "--max-np", "2", "--host-discovery-script", script, "--network-interfaces=eth0"]
+    script, _ = hosts(tmp_path, "a", "b", "c")
+    elastic = ["--min-np", "1", "--max-np", "3", "--host-discovery-script", script, "--network-interfaces=eth0"]
     changes = ("train.commit_interval=5", "train.max_steps=400", "train.eval_interval=0")
     cooldown = ["--blacklist-cooldown-range", "1", "2"]
-    command, environment = job(2, [{"do": "kill", "rank": 0, "step": 13}], *elastic, *cooldown, changes=changes)
-    with Lab(hosts=2) as lab:
+    command, environment = job(3, [{"do": "kill", "rank": 0, "step": 13}], *elastic, *cooldown, changes=changes)
+    with Lab(hosts=3) as lab:
         finished = lab.run("a", command, env=environment)
         left = [process.cmdline() for name in lab.names for process in lab.processes(name)]
     assert left == []
@@ -153,13 +153,13 @@ def test_a_host_that_lost_its_worker_comes_back_after_its_time_and_nothing_chang
     assert finished.returncode == 0, told
     output = tmp_path / "run"
     sizes = [(r["step"], r["before"], r["after"]) for r in records(output, "resize")]
-    assert sizes[0] == (10, 2, 1), told
-    assert [(before, after) for _, before, after in sizes[1:]] == [(1, 2)], told
-    assert "resized at step 10: from 2 workers to 1" in told
+    assert sizes[0] == (10, 3, 2), told
+    assert [(before, after) for _, before, after in sizes[1:]] == [(2, 3)], told
+    assert "resized at step 10: from 3 workers to 2" in told
     [end] = records(output, "end")
-    assert (end["step"], end["reason"], end["world_size"]) == (400, "finished", 2)
+    assert (end["step"], end["reason"], end["world_size"]) == (400, "finished", 3)
     check_account(small_recipe, tmp_path / "audit", 400, lost_steps=5 + 1)
-    assert "1 to 2" in (output / "report.md").read_text()
+    assert "2 to 3" in (output / "report.md").read_text()
 
 
 def test_a_job_that_begins_on_one_host_grows_and_shrinks_without_losing_an_update(
