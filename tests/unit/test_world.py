@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
+
 import torch
 
 from hvdtrain.world import Detached, Solo
@@ -21,3 +25,30 @@ def test_workers_that_do_not_talk_keep_their_places_and_stand_for_all() -> None:
     weights = {"w": torch.ones(2)}
     world.broadcast_(weights)
     assert weights["w"].tolist() == [1.0, 1.0]
+
+
+def test_hanging_up_ends_connections_and_leaves_servers() -> None:
+    """What a worker does that lost another: whoever waits for it must see that it has gone, while it goes on."""
+    code = """
+import socket, sys
+from hvdtrain.world.elastic import _hang_up
+own = socket.create_server(("127.0.0.1", 0))
+connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+_hang_up()
+print(own.getsockname()[1], flush=True)
+own.accept()
+"""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        worker = subprocess.Popen([sys.executable, "-c", code, port], stdout=subprocess.PIPE, text=True)
+        try:
+            connection, _ = server.accept()
+            connection.settimeout(20)
+            assert connection.recv(1) == b""
+            assert worker.stdout is not None
+            with socket.create_connection(("127.0.0.1", int(worker.stdout.readline())), timeout=20):
+                assert worker.wait(20) == 0
+            connection.close()
+        finally:
+            worker.kill()
+            worker.communicate()
