@@ -25,27 +25,13 @@ def run(attempt: Callable[[World, Callable[[], None]], None], again: Callable[[]
         again: joins the workers that there are now, once the engine is shut down.
     """
     import horovod.torch as hvd
-    from horovod.common.elastic import State, run_fn
+    from horovod.common.elastic import run_fn
     from horovod.common.exceptions import HorovodInternalError
     from horovod.runner.common.util import network
 
-    class Hosts(State):  # type: ignore[misc]
-        """What Horovod wants to know of a state: nothing, as `attempt` sees to its own."""
-
-        def save(self) -> None: ...
-
-        def restore(self) -> None: ...
-
-        def sync(self) -> None: ...
-
-    def first(values: Iterable[int]) -> list[int]:
-        # Not Horovod's own broadcast of objects, which unpickles what another worker sent.
-        told: list[int] = Horovod(hvd).gather([int(value) for value in values])[0]
-        return told
-
     lost = False
 
-    def go(hosts: State) -> None:
+    def go(hosts: Any) -> None:
         nonlocal lost
         joined(hvd.rank(), hvd.size())
         try:
@@ -67,7 +53,28 @@ def run(attempt: Callable[[World, Callable[[], None]], None], again: Callable[[]
 
     if address := _own_address():
         network.find_port = lambda make: _server(make, address)
-    run_fn(go, reset)(Hosts(bcast_object=first, get_rank=hvd.rank))
+    run_fn(go, reset)(_hosts(hvd))
+
+
+def _hosts(hvd: Any) -> Any:
+    """Return what Horovod's loop asks for changes of the hosts."""
+    from horovod.common.elastic import State
+
+    class Hosts(State):  # type: ignore[misc]
+        """What Horovod wants to know of a state: nothing, as the attempt sees to its own."""
+
+        def save(self) -> None: ...
+
+        def restore(self) -> None: ...
+
+        def sync(self) -> None: ...
+
+    def first(values: Iterable[int]) -> list[int]:
+        # Not Horovod's own broadcast of objects, which unpickles what another worker sent.
+        told: list[int] = Horovod(hvd).gather([int(value) for value in values])[0]
+        return told
+
+    return Hosts(bcast_object=first, get_rank=hvd.rank)
 
 
 def _hang_up() -> None:
