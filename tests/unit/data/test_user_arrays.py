@@ -35,10 +35,6 @@ def complaint(**section: Any) -> str:
     return str(caught.value)
 
 
-def images(found: Examples) -> Any:
-    return found.inputs
-
-
 def arrays(**values: Any) -> str:
     np.savez("a.npz", **values)
     return "a.npz"
