@@ -31,9 +31,9 @@ def build(
 ) -> Strategy:
     """Leave the optimizer as it is: each worker follows the gradient of its own share, which counts as the whole
     batch."""
+    from hvdtrain.sync._alone import Alone
     from hvdtrain.sync._strategy import Replicated
 
-    strategy = Replicated(optimizer, [p for _, p in named_parameters])
-    strategy.loss_factor = float(world.size)
-    strategy.coupled = strategy.synchronises = world.size == 1
-    return strategy
+    if world.size == 1:
+        return Replicated(optimizer, [p for _, p in named_parameters])
+    return Alone(optimizer, named_parameters, world)

@@ -1,4 +1,4 @@
-"""Strategies whose workers follow their own shares: local_sgd and adasum."""
+"""Strategies whose workers follow their own shares: local_sgd, adasum and none."""
 
 from __future__ import annotations
 
@@ -105,17 +105,18 @@ STEADY = ("train.deterministic=true", "lr_scheduler={name: constant}")
 LOCAL = "sync={name: local_sgd, period: 4, cycle_time_ms: 1}"
 DILOCO = "sync={name: local_sgd, period: 4, outer: {}, cycle_time_ms: 1}"
 ADASUM = "sync={name: adasum, cycle_time_ms: 1}"
+NONE = "sync={name: none}"
 
 
 @pytest.mark.parametrize(
     ("sync", "workers", "controller"),
-    [(LOCAL, 3, "gloo"), (DILOCO, 2, "gloo"), pytest.param(ADASUM, 2, "mpi", marks=pytest.mark.mpi)],
-    ids=["local", "diloco", "adasum"],
+    [(LOCAL, 3, "gloo"), (DILOCO, 2, "gloo"), (NONE, 2, "gloo"), pytest.param(ADASUM, 2, "mpi", marks=pytest.mark.mpi)],
+    ids=["local", "diloco", "none", "adasum"],
 )
-def test_resumed_between_two_averages_equals_uninterrupted(
+def test_workers_that_are_apart_resume_each_where_it_was(
     horovodrun, small_recipe: Path, tmp_path: Path, request, sync: str, workers: int, controller: str
 ) -> None:
-    """Bit for bit, and evaluating and saving at other steps changes nothing."""
+    """Bit for bit, between two averages too, and evaluating and saving at other steps changes nothing."""
     if controller == "mpi":
         request.getfixturevalue("with_mpi")
     at_once, by_parts = tmp_path / "at-once", tmp_path / "by-parts"

@@ -1,7 +1,7 @@
 """`hvdtrain train` with a fault planted: FAULT RANK STEP, then the command's arguments.
 
-raise: that worker raises an exception of no expected kind; nan: its loss is not a number; refuse: a data error of its
-own; bit: a bit of one of its weights flips.
+raise: that worker raises an exception of no expected kind; nan: its loss is not a number the first time that it does
+that step; refuse: a data error of its own; bit: a bit of one of its weights flips.
 """
 
 from __future__ import annotations
@@ -16,22 +16,28 @@ from hvdtrain.train.loop import Loop
 
 fault, rank, step = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 sys.argv[1:4] = []
-update = Loop._update
+update, done = Loop._update, []
 
 
 def faulty(self: Loop):
-    if self.world.rank == rank and self.step == step - 1:
-        if fault == "raise":
-            raise RuntimeError(" ".join(["the", "planted", "fault"]))
-        if fault == "refuse":
-            raise DataError("the planted data error")
-        if fault == "bit":
-            weights = dict(self.model.named_parameters())["blocks.1.attention_norm.weight"].data
-            weights.view(-1)[:1].view(torch.int32).bitwise_xor_(1 << 12)
-            return update(self)
-        loss = self.phases[0].phase.loss
-        object.__setattr__(self.phases[0].phase, "loss", lambda *args: loss(*args) * float("nan"))
-    return update(self)
+    if self.world.rank != rank or self.step != step - 1 or done:
+        return update(self)
+    done.append(step)
+    if fault == "raise":
+        raise RuntimeError(" ".join(["the", "planted", "fault"]))
+    if fault == "refuse":
+        raise DataError("the planted data error")
+    if fault == "bit":
+        weights = dict(self.model.named_parameters())["blocks.1.attention_norm.weight"].data
+        weights.view(-1)[:1].view(torch.int32).bitwise_xor_(1 << 12)
+        return update(self)
+    phase = self.phases[0].phase
+    loss = phase.loss
+    object.__setattr__(phase, "loss", lambda *args: loss(*args) * float("nan"))
+    try:
+        return update(self)
+    finally:
+        object.__setattr__(phase, "loss", loss)
 
 
 Loop._update = faulty
