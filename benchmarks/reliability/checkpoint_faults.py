@@ -1,6 +1,6 @@
-"""A kill, a full disk or an I/O error at every system call of one checkpoint: is a whole checkpoint always left?
+"""A kill, a full disk, an I/O error or a lost permission at every system call of one checkpoint: is a whole one left?
 
-    python benchmarks/reliability/checkpoint_faults.py [--faults kill ENOSPC EIO]
+    python benchmarks/reliability/checkpoint_faults.py [--faults kill ENOSPC EIO EACCES]
 
 strace counts the system calls that write one checkpoint (checkpoint_writer.py), and then injects a fault at each of
 them in turn, the first write, the second, and so on, in processes of their own. After a kill the newest whole
@@ -37,6 +37,7 @@ DISK_CALLS = (
     "unlink,unlinkat,rmdir"
 )
 """What changes a disk; reading is hvdtrain checkpoint verify's business."""
+FAULTS = ("kill", "ENOSPC", "EIO", "EACCES")
 _NEVER_BACK = ("exit_group", "restart_syscall")
 
 
@@ -110,7 +111,7 @@ def verdict(folder: Path, fault: str, code: int, said: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faults", nargs="+", choices=["kill", "ENOSPC", "EIO"], default=["kill", "ENOSPC", "EIO"])
+    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=FAULTS)
     parser.add_argument("--every", type=int, default=1, help="inject at each so-many-th call only")
     asked = parser.parse_args()
     if shutil.which("strace") is None:

@@ -122,3 +122,63 @@ def launches(tmp_path_factory: pytest.TempPathFactory) -> Launches:
 def workers_folder() -> Path:
     """The folder of the scripts that run as workers."""
     return Path(__file__).parent / "workers"
+
+
+class Job(NamedTuple):
+    """A `hvdtrain launch --plain` with faults planted, and what to add to the environment."""
+
+    command: list[str]
+    environment: dict[str, str]
+
+
+@pytest.fixture
+def faulty_job(small_recipe: Path, workers_folder: Path, tmp_path: Path) -> Callable[..., Job]:
+    """Return a function that makes a `Job` of faults as workers/faulty has them, of the small recipe or another.
+
+    Its output directory is `run`, and the account of what was loaded in `audit`; of another output, `audit-OUTPUT`.
+    """
+    (tmp_path / "marks").mkdir()
+
+    def make(
+        workers: int,
+        faults: list[dict[str, Any]],
+        *flags: str,
+        changes: tuple[str, ...] = (),
+        output: str = "run",
+        recipe: str | Path = small_recipe,
+    ) -> Job:
+        command = [sys.executable, "-m", "hvdtrain", "launch", "--plain", "-np", str(workers), *flags]
+        where = f"output_dir={tmp_path / output}"
+        audit = tmp_path / ("audit" if output == "run" else f"audit-{output}")
+        audit.mkdir()
+        environment = {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(workers_folder / "faulty"),
+            "PLANTED": json.dumps(faults),
+            "MARKS": str(tmp_path / "marks"),
+            "AUDIT": str(audit),
+            "OMP_NUM_THREADS": "1",
+        }
+        changed = [where, "train.max_steps=30", "train.deterministic=true", *changes]
+        return Job([*command, str(recipe), *changed], environment)
+
+    return make
+
+
+@pytest.fixture
+def faulty_launch(faulty_job: Callable[..., Job]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a `faulty_job` to its end."""
+
+    def start(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        command, environment = faulty_job(*arguments, **options)
+        return subprocess.run(
+            command,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+
+    return start
