@@ -130,9 +130,10 @@ def main() -> None:
             codes: Counter[int] = Counter()
             for name, number in chosen:
                 what = "signal=SIGKILL" if fault == "kill" else f"error={fault}"
-                code, said, _ = attached(folder, "-e", f"inject={name}:{what}:when={number}")
+                code, said, trace = attached(folder, "-e", f"inject={name}:{what}:when={number}")
                 codes[code] += 1
-                if why := verdict(folder, fault, code, said):
+                missed = "" if fault == "kill" or "(INJECTED)" in trace else "strace injected nothing"
+                if why := missed or verdict(folder, fault, code, said):
                     wrong[f"{name} {number}"] = why
             recovered = len(chosen) - len(wrong)
             ledger.add(

@@ -29,13 +29,15 @@ from job import TASKS, Work, await_step, ended, start, steps, strays, worker
 from ledger import Ledger, table
 
 ACCOUNT = Path(__file__).parents[2] / "tests" / "parallel" / "workers" / "faulty"
-STEPS, BATCH, COMMIT = 400, 12, 5
+STEPS = {"2-1-2": 400, "3-2-3": 400, "1-4-1": 1000}
+"""Updates of a run: one worker alone does a hundred in less time than horovodrun takes to see that hosts have come."""
+BATCH, COMMIT = 12, 5
 NAMES = ("localhost", "127.0.0.1", socket.gethostname(), *sorted(get_local_host_addresses() - {"127.0.0.1"}))
 """What horovodrun takes for as many hosts, all of them this machine."""
 
 
-def order(recipe: str, changes: tuple[str, ...]) -> list[int]:
-    """Return the samples of a run of one worker, in order."""
+def order(recipe: str, changes: tuple[str, ...], updates: int) -> list[int]:
+    """Return the samples of so many updates of a run of one worker, in order."""
     from hvdtrain.data.loader import make_loader
     from hvdtrain.recipe import load
     from hvdtrain.train.assemble import prepare_for
@@ -45,7 +47,7 @@ def order(recipe: str, changes: tuple[str, ...]) -> list[int]:
     sizes = {"global_batch_size": BATCH, "micro_batch_size": BATCH}
     loader = make_loader(prepare_for(loaded).train, partition, seed=loaded.seed, rank=0, size=1, epochs=None, **sizes)
     samples: list[int] = []
-    for _ in range(STEPS):
+    for _ in range(updates):
         next(loader)
         samples += loader.sample_ids.tolist()
     return samples
@@ -89,7 +91,7 @@ def trial(folder: Path, shape: str, draw: random.Random, expected: list[int]) ->
     announce(NAMES[:small])
     (folder / "audit").mkdir()
     more = (
-        f"train.max_steps={STEPS}",
+        f"train.max_steps={STEPS[shape]}",
         f"train.commit_interval={COMMIT}",
         "train.eval_interval=0",
         "train.save_interval=50",
@@ -99,7 +101,7 @@ def trial(folder: Path, shape: str, draw: random.Random, expected: list[int]) ->
     variables = {"PYTHONPATH": str(ACCOUNT), "AUDIT": str(folder / "audit")}
     output, log = folder / "run", folder / "log"
     job = start(work.command("run", *flags), log, **variables)
-    first, second = sorted(draw.sample(range(20, STEPS - 100), 2))
+    first, second = sorted(draw.sample(range(20, 300), 2))
     await_step(job, output, first)
     victim = None if shape.startswith("1") else draw.randrange(small)
     if victim is None:
@@ -109,12 +111,12 @@ def trial(folder: Path, shape: str, draw: random.Random, expected: list[int]) ->
     else:
         ended(job, 0)
         return {"ok": False, "why": f"worker {victim} was not found: {log.read_text()[-400:]}", "again": 0}
-    await_step(job, output, min(STEPS - 50, max(second, steps(output) + 20)))
+    await_step(job, output, min(STEPS[shape] - 50, max(second, steps(output) + 20)))
     announce(NAMES[:1] if shape.startswith("1") else NAMES[: small + 1])
-    return {"victim": victim} | judge(folder, sizes, ended(job, 240), expected)
+    return {"victim": victim} | judge(folder, sizes, STEPS[shape], ended(job, 240), expected)
 
 
-def judge(folder: Path, sizes: list[int], code: int | None, expected: list[int]) -> dict[str, Any]:
+def judge(folder: Path, sizes: list[int], updates: int, code: int | None, expected: list[int]) -> dict[str, Any]:
     """Return what came of a run that has ended with an exit code, None where it had to be ended."""
     output, log = folder / "run", folder / "log"
     left = strays(output)
@@ -124,7 +126,7 @@ def judge(folder: Path, sizes: list[int], code: int | None, expected: list[int])
     found = audit(folder / "audit", expected, [r["step"] for r in records if r["event"] == "resize"])
     restarts = sum(record["event"] == "start" for record in records) - 1
     allowed = restarts * (COMMIT + 1) * BATCH
-    finished = code == 0 and steps(output) == STEPS
+    finished = code == 0 and steps(output) == updates
     visited = [sizes[0], *(int(change.partition("@")[0].partition("-")[2]) for change in resizes)]
     shaped = sizes[1] in visited and visited[-1] == sizes[2]
     whole = found["lost"] == found["wrong"] == found["beyond"] == found["astray"] == 0
@@ -141,13 +143,19 @@ def main() -> None:
     ledger = Ledger("elastic")
     draw = random.Random(len(ledger.trials))
     recipe, changes = TASKS["language model, GPT"]
-    expected = order(recipe, changes)
     for number in range(asked.rounds):
         for shape in asked.shapes:
+            expected = order(recipe, changes, STEPS[shape])
             began = time.monotonic()
             with tempfile.TemporaryDirectory() as directory:
                 facts = trial(Path(directory), shape, draw, expected)
-            ledger.add(shape=shape, commit_interval=COMMIT, seconds=round(time.monotonic() - began), **facts)
+            ledger.add(
+                shape=shape,
+                updates=STEPS[shape],
+                commit_interval=COMMIT,
+                seconds=round(time.monotonic() - began),
+                **facts,
+            )
             print(f"[{number + 1}/{asked.rounds}] {shape}: {facts}", flush=True)
     print(table(ledger.trials, lambda one: one["shape"]))
     again = [one["again"] / BATCH for one in ledger.trials if one["ok"]]

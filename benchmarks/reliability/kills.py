@@ -6,9 +6,10 @@ Each trial takes a task and a strategy that were tried least so far, and draws w
 MPI), whom to kill (rank 0, another rank, or the launcher) and when: at a random moment between the first step and the
 last. A trial counts where the kill ended the job before its last step was logged; the others are kept, and told apart.
 Of the job no process and nothing in shared memory may be left. It is then started anew with
---resume auto, and its last checkpoint, with optimizer state, place in the order of samples and all else, is compared
-with that of a run that was left alone, which is made once for each task and strategy. The losses after the
-resume must be the same too. Trials are appended to benchmarks/results/reliability/kills.jsonl.
+--resume auto, which must go on from the newest checkpoint that the kill left. Its last checkpoint, with optimizer
+state, place in the order of samples and all else, is compared with that of a run that was left alone, which is made
+once for each task and strategy. The losses after the resume must be the same too. Trials are appended to
+benchmarks/results/reliability/kills.jsonl.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from job import (
 )
 from ledger import Ledger, table
 
+UNNOTED = 97
 VICTIMS = ("rank 0", "another rank", "the launcher")
 UNFIT = {("reinforcement learning", "dedicated server")}
 """A server that does not play has no part in a task whose workers make their own samples."""
@@ -65,6 +67,30 @@ def reference(work: Work) -> float:
     return float(next(line["elapsed"] for line in reversed(lines) if line["event"] == "end"))
 
 
+def newest(output: Path) -> str:
+    """Return the name of a run's newest checkpoint, nothing where there is none."""
+    from hvdtrain.train import checkpoint
+
+    found, _ = checkpoint.newest(output / "checkpoints")
+    return found.name if found else ""
+
+
+def trouble(work: Work, output: Path, there: str) -> str:
+    """Say what is wrong with a run that was resumed where `there` was its newest checkpoint; nothing where all is well.
+
+    What was finished does not begin again.
+    """
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    resumed = Path([line["resumed_from"] for line in lines if line["event"] == "start"][-1] or "").name
+    if there != f"step-{STEPS}" and resumed != there:
+        return f"went on from {resumed or 'nothing'}, not from {there or 'nothing'}"
+    if unlike := different(work.folder / "whole", output):
+        return f"differs in {unlike}"
+    whole, after = losses(work.folder / "whole"), losses(output)
+    other = [step for step in whole if whole[step] != after.get(step)]
+    return f"losses of steps {other[:5]} differ" if other else ""
+
+
 def trial(work: Work, victim: str, delay: float) -> dict[str, Any]:
     """Kill, resume and compare; return what came of it."""
     output = work.folder / "broken"
@@ -82,6 +108,7 @@ def trial(work: Work, victim: str, delay: float) -> dict[str, Any]:
     code = ended(job, 120)
     left = strays(output)
     memory = abandoned_memory() - before
+    there = newest(output)
     again = run(work.command("broken", "--resume", "auto"))
     memory = sorted(memory & abandoned_memory())  # what another job had just made, it has mapped by now
     # At the very end the job may have got away with it: then it must have finished.
@@ -92,10 +119,8 @@ def trial(work: Work, victim: str, delay: float) -> dict[str, Any]:
         return facts | {"ok": False, "why": f"the job failed before it was killed: exit code {code}"}
     if again.returncode:
         return facts | {"ok": False, "why": f"the resume failed: {again.stderr[-500:]}"}
-    unlike = different(work.folder / "whole", output)
-    whole, after = losses(work.folder / "whole"), losses(output)
-    other = [step for step in whole if whole[step] != after.get(step)]
-    why = f"differs in {unlike}" if unlike else f"losses of steps {other[:5]} differ" if other else ""
+    facts["resumed_from"] = there
+    why = trouble(work, output, there)
     if left or memory:
         why = f"left: {len(left)} processes, {', '.join(memory) or 'nothing'} in shared memory; {why}"
     return facts | {"ok": not why, "why": why}
@@ -127,6 +152,8 @@ def main() -> None:
     counted = [one for one in ledger.trials if one["hit"] and one["killed_at_step"] < STEPS]
     print(table(counted, lambda one: one["victim"]))
     late = len(ledger.trials) - len(counted)
+    went_on = sum(bool(one.get("resumed_from")) for one in counted)
+    print(f"{went_on} of them went on from a checkpoint; the first {UNNOTED} trials did not note it")
     print(f"all: {sum(one['ok'] for one in counted)} of {len(counted)}; {late} others came after the last step")
 
 
