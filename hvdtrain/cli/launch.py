@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hvdtrain.cli.horovodrun_flags import with_flags
-from hvdtrain.errors import RunError, UserError
+from hvdtrain.errors import RecipeError, RunError, UserError
 from hvdtrain.launch.flags import FLAGS
 
 if TYPE_CHECKING:
@@ -125,15 +125,36 @@ def _validate(request: Launch, *, starts: bool) -> Recipe:
     return recipe
 
 
+def _check_sizes(recipe: Recipe, request: Launch) -> None:
+    """Make sure that the recipe's strategy fits all numbers of workers that an elastic job may come to have; of one
+    without a limit, up to twice those that it begins with.
+    """
+    from hvdtrain.sync._config import check_rollback, check_workers
+
+    most = max(request.flags.get("max_np") or 2 * request.workers, request.workers)
+    least = request.flags.get("min_np") or request.workers
+    for size in (request.workers, *range(least, most + 1)):
+        try:
+            check_workers(recipe.sync, size, "gloo")
+            if recipe.train.on_nonfinite == "rollback":
+                check_rollback(recipe.sync, size)
+        except RecipeError as error:
+            when = f" (with {size} workers, which this job may come to have)" if size != request.workers else ""
+            raise RecipeError(f"{error}{when}") from error
+
+
 def _check_sync(recipe: Recipe, request: Launch, starts: bool) -> None:
     """Make sure that the recipe's strategy fits the workers; what will coordinate them is looked up if that matters."""
     from hvdtrain.launch.facts import horovod_controllers
     from hvdtrain.sync._config import SyncConfig, check_workers
 
     sync = recipe.sync
+    if request.elastic:
+        _check_sizes(recipe, request)
+        return
     if request.workers == 1 or not isinstance(sync, SyncConfig):
         return
-    controller = "gloo" if request.elastic else request.controller
+    controller = request.controller
     problems = [sync.problem(request.workers, name) for name in ("gloo", "mpi")]
     if starts and controller is None and problems[0] != problems[1]:
         controller = "mpi" if "mpi" in horovod_controllers() else "gloo"
@@ -180,7 +201,7 @@ def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool, re
             return runner.run()
         except RunError as error:
             typer.echo(f"warning: {error}; starting the job again ({again} of at most {restarts} times)", err=True)
-        if runner.saved:
+        if runner.began:
             # Not before: what the directory holds until then may be an earlier run's.
             request = replace(request, resume="auto")
         view = make_view(plain=plain)

@@ -106,7 +106,7 @@ class _Session:
         run.begin(resume)
         if resume == "never":
             self._resume = "auto"  # what is there from here on is this run's own
-        if run.finished:
+        if run.over:
             if world.rank == 0:
                 typer.echo(
                     f"{recipe.name} is finished: {run.progress}; raise its length, or begin anew with --resume never"

@@ -21,7 +21,8 @@ _RULE = re.compile(r"-{20,}")
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Exception in thread ")
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit|Warning)\b")
 _CONTINUED = re.compile(r"\s|During handling|The above exception|to do so was|Process name|Exit code")
-_CONSEQUENCES = ("LostWorkerError", "WaitError")
+CONSEQUENCES = ("LostWorkerError", "WaitError")
+"""Kinds of errors that another worker is the cause of."""
 _SILENT = 5.0
 """Seconds without a sign of life, of which a worker gives one each second, that are worth telling."""
 
@@ -107,7 +108,7 @@ class Outcome:
         and without that what horovodrun says.
         """
         first = self._exits[0] if self._exits else None
-        causes = [error for error in self._errors if error.kind not in _CONSEQUENCES]
+        causes = [error for error in self._errors if error.kind not in CONSEQUENCES]
         killed = first and first[1] > 128 and first[0] not in {error.rank for error in self._errors}
         if first and (killed or not self._errors):
             return RunError(_exit_message(*first))

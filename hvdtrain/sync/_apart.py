@@ -39,8 +39,25 @@ class Apart(Replicated):
                 if isinstance(value, Tensor):
                     yield f"{self.name}.state.{index}.{key}", index, key, value
 
+    def _even_out(self) -> None:
+        """Let all workers have entries for the same parameters: one whose updates were all skipped has none yet, and
+        zeros are what an optimizer begins with.
+        """
+        held = [p for group in self.optimizer.param_groups for p in group["params"]]
+        mine = {
+            name: [index, key, list(value.shape), str(value.dtype), value.device.type]
+            for name, index, key, value in self._state()
+        }
+        for theirs in self.world.gather(mine):
+            # In their order: it is that of the collectives.
+            for name in [name for name in theirs if name not in mine]:
+                index, key, shape, dtype, device = mine[name] = theirs[name]
+                zeros = torch.zeros(shape, dtype=getattr(torch, dtype.removeprefix("torch.")), device=device)
+                self.optimizer.state[held[index]][key] = zeros
+
     def state_dict(self) -> dict[str, Any]:
         """Return the mean of the workers' states; what has no entry for each element, as a count of steps, is alike."""
+        self._even_out()
         state = super().state_dict()
         entries = {index: dict(values) for index, values in state["state"].items()}
         pending = [

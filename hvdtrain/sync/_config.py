@@ -17,6 +17,9 @@ class SyncConfig(RegisteredConfig):
     scales_gradients: ClassVar[bool] = False
     """Whether it can go with fp16's gradient scaler, which must find an overflow on all workers alike."""
 
+    coupled: ClassVar[bool] = True
+    """Whether several workers' updates depend on each other at every step, so that all see the same gradients."""
+
     def problem(self, size: int, controller: str) -> str | None:
         """Return why it can't run with so many workers under a controller, "gloo", "mpi" or "" (not known yet); None
         where it can.
@@ -46,6 +49,19 @@ def check_workers(config: RegisteredConfig, size: int, controller: str) -> None:
     problem = config.problem(size, controller) if isinstance(config, SyncConfig) and size > 1 else None
     if problem:
         raise RecipeError(f"sync.name = {config.name}: {problem}")
+
+
+def check_rollback(config: RegisteredConfig, size: int) -> None:
+    """Make sure that all workers can go back together: those that don't see each other's gradients can't decide on it.
+
+    Raises:
+        RecipeError: they can't.
+    """
+    if isinstance(config, SyncConfig) and not config.coupled and size > 1:
+        raise RecipeError(
+            f"train.on_nonfinite = rollback: with sync.name = {config.name} each worker sees its own gradients "
+            "only, and they can't go back together; set train.on_nonfinite to skip or stop"
+        )
 
 
 class EngineConfig(SyncConfig):

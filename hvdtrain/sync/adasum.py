@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class Config(EngineConfig):
     """Horovod's Adasum of what each worker's optimizer did on its own share. MPI, and 2, 4, 8, ... workers."""
 
+    coupled = False
+
     name: Literal["adasum"] = "adasum"
 
     def problem(self, size: int, controller: str) -> str | None:

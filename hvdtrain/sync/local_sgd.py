@@ -45,6 +45,8 @@ class Config(EngineConfig):
     optimizer, whose gradient is that minus the mean of the workers' parameters; `outer: {}` has DiLoCo's values.
     """
 
+    coupled = False
+
     name: Literal["local_sgd"] = "local_sgd"
     period: PositiveInt = 8
     warmup_steps: NonNegativeInt = 0

@@ -17,6 +17,7 @@ class Config(SyncConfig):
     """Workers do not synchronise."""
 
     scales_gradients = True
+    coupled = False
 
     name: Literal["none"] = "none"
 
@@ -32,8 +33,5 @@ def build(
     """Leave the optimizer as it is: each worker follows the gradient of its own share, which counts as the whole
     batch."""
     from hvdtrain.sync._alone import Alone
-    from hvdtrain.sync._strategy import Replicated
 
-    if world.size == 1:
-        return Replicated(optimizer, [p for _, p in named_parameters])
     return Alone(optimizer, named_parameters, world)

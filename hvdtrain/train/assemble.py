@@ -18,7 +18,7 @@ from hvdtrain.launched import elastic
 from hvdtrain.recipe.batching import BatchPlan, plan_batch, total_steps
 from hvdtrain.sync import _batchnorm as batchnorm
 from hvdtrain.sync import wrap
-from hvdtrain.sync._config import SyncConfig, check_workers, training_workers
+from hvdtrain.sync._config import SyncConfig, check_rollback, check_workers, training_workers
 from hvdtrain.tasks._task import Task
 from hvdtrain.tasks._task import build as build_task
 from hvdtrain.train import device as devices
@@ -102,7 +102,6 @@ def assemble(recipe: Recipe, world: World, interrupt: Interrupt, data: PreparedD
         servers=world.size - training,
         most_skipped=config.nonfinite_limit if config.on_nonfinite == "skip" else 0,
     )
-    together(world, lambda: _check_rollback(recipe, loop))
     return Assembly(recipe, loop, data, batch, threads, sum(p.numel() for p in model.parameters()), flops)
 
 
@@ -186,6 +185,8 @@ def prepare_alike(recipe: Recipe, world: World) -> PreparedData:
 def _check_workers(recipe: Recipe, world: World) -> None:
     """Make sure that the strategy can be run by these workers."""
     check_workers(recipe.sync, world.size, world.controller)
+    if recipe.train.on_nonfinite == "rollback":
+        check_rollback(recipe.sync, world.size)
     if recipe.train.sync_batchnorm and training_workers(recipe.sync, world.size) < world.size:
         raise RecipeError(
             "train.sync_batchnorm = true: all workers take part in its layers, and dedicated servers have nothing to "
@@ -210,15 +211,6 @@ def _check_batchnorm(recipe: Recipe, model: torch.nn.Module) -> None:
         raise RecipeError(
             f"train.sync_batchnorm = true: model {recipe.model.name} of this recipe has no BatchNorm to synchronise; "
             "leave it out"
-        )
-
-
-def _check_rollback(recipe: Recipe, loop: Loop) -> None:
-    """All workers go back, or none does: those that don't see each other's gradients can't decide on it together."""
-    if recipe.train.on_nonfinite == "rollback" and not loop.coupled and loop.world.size > 1:
-        raise RecipeError(
-            f"train.on_nonfinite = rollback: with sync.name = {recipe.sync.name} each worker sees its own gradients "
-            "only, and they can't go back together; set train.on_nonfinite to skip or stop"
         )
 
 

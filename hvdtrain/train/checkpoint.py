@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from hvdtrain.errors import CheckpointError
 
-FORMAT = 2
+FORMAT = 3
 _NAME = re.compile(r"step-(\d+)")
 MANIFEST = "manifest.json"
 _FILES = {"model.safetensors", "optimizer.safetensors", "state.json", "recipe.yaml"}
@@ -33,6 +33,9 @@ _STATE: dict[str, type] = {
     "world_size": int,
     "global_batch_size": int,
     "targets": int,
+    "skipped": int,
+    "rollbacks": int,
+    "owes_evaluation": bool,
     "precision": str,
     "loader": dict,
     "optimizers": dict,
@@ -51,10 +54,11 @@ class Snapshot:
 
 
 def found(directory: Path) -> list[tuple[int, Path]]:
-    """Return (step, path) of the checkpoints in a directory, the newest first, valid or not."""
+    """Return (step, path) of the checkpoints in a directory, the newest first, valid or not; a link is none."""
     if not directory.is_dir():
         return []
-    matches = ((_NAME.fullmatch(path.name), path) for path in directory.iterdir() if path.is_dir())
+    folders = (path for path in directory.iterdir() if path.is_dir() and not path.is_symlink())
+    matches = ((_NAME.fullmatch(path.name), path) for path in folders)
     return sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
 
 
@@ -65,7 +69,7 @@ def best(directory: Path) -> Path | None:
     except (CheckpointError, KeyError):
         return None
     path = directory / str(name)
-    return path if _NAME.fullmatch(str(name)) and path.is_dir() else None
+    return path if _NAME.fullmatch(str(name)) and path.is_dir() and not path.is_symlink() else None
 
 
 def newest(directory: Path) -> tuple[Path | None, list[str]]:

@@ -19,6 +19,7 @@ from hvdtrain.train import nonfinite, replicas
 from hvdtrain.train.nonfinite import Statistics, seed_step
 from hvdtrain.train.precision import Precision
 from hvdtrain.train.schedules import Schedule
+from hvdtrain.train.statistics import RunningStatistics
 from hvdtrain.train.timing import Stopwatch
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Loop:
     `step` counts the updates done. `empty_batch` is there where a pass without samples must go through the model
     nevertheless, because its layers take part in collectives. The last `servers` workers only serve: no batch is
     loaded for them, and they run neither forward nor backward. Of updates that are no numbers `most_skipped` in a row
-    are left out."""
+    are left out; so far `skipped` were."""
 
     world: World
     model: torch.nn.Module
@@ -84,7 +85,11 @@ class Loop:
     servers: int = 0
     most_skipped: int = 0
     step: int = 0
-    _skipped: int = field(default=0, init=False)
+    skipped: int = field(default=0, init=False)
+    statistics: RunningStatistics = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.statistics = RunningStatistics(self.model, self.world, self.training_workers)
 
     def updates(self) -> Iterator[Update]:
         """Do updates until `total_steps`.
@@ -107,10 +112,16 @@ class Loop:
         """Whether the workers' updates depend on each other at every step: then all see the same losses."""
         return self.phases[-1].strategy.coupled
 
+    @property
+    def _synchronises(self) -> bool:
+        return all(run.strategy.synchronises for run in self.phases)
+
     @contextmanager
     def agreed(self) -> Iterator[None]:
         """Let the model have the parameters that all workers agree on, for an evaluation or a checkpoint."""
         with ExitStack() as stack:
+            if self._synchronises:
+                stack.enter_context(self.statistics.averaged())
             for run in self.phases:
                 stack.enter_context(run.strategy.agreed())
             yield
@@ -132,7 +143,7 @@ class Loop:
         Raises:
             DivergedError: they have not; raised on all workers.
         """
-        if all(run.strategy.synchronises for run in self.phases):
+        if self._synchronises:
             replicas.check(dict(self.model.named_parameters()), self.world, self.training_workers, self.step)
 
     def _update(self) -> Update:
@@ -164,7 +175,7 @@ class Loop:
             if run.strategy.publishes:
                 self.stopwatch.mark("wait")
         self.step += 1
-        self._skipped = self._skipped + 1 if skipped else 0
+        self.skipped = self.skipped + 1 if skipped else 0
         # Workers that are not coupled see their own flag only; they agree where they log.
         stop = self.coupled and bool(totals[_Totals.STOP])
         loss = losses[self.phases[-1].phase.name]
@@ -175,8 +186,8 @@ class Loop:
         """Leave an update out, as if its batch had never been; return why. Raises the error where no more may be."""
         if before is None:
             raise error
-        if self._skipped >= self.most_skipped:
-            told = NonFiniteError(f"{error}, after {self._skipped} updates in a row that were skipped for the like")
+        if self.skipped >= self.most_skipped:
+            told = NonFiniteError(f"{error}, after {self.skipped} updates in a row that were skipped for the like")
             told.shared = error.shared
             raise told from error
         before.put_back()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from hvdtrain.errors import SetupError
 from hvdtrain.world import World, on_first
 
 _CHOOSE = "choose another with output_dir=PATH"
+_LAST_RECORD = 2**20
+"""Bytes that the last line of metrics.jsonl has room in."""
 
 
 def check_output(world: World, output_dir: Path) -> None:
@@ -28,6 +31,17 @@ def claim_output(world: World, output_dir: Path, *, afresh: bool) -> str | None:
     """
     moved: str | None = on_first(world, lambda: _claim(output_dir, afresh))
     return moved
+
+
+def has_ended(output_dir: Path, step: int) -> bool:
+    """Whether the records of the run in a directory close with its end at this step: it was not broken off."""
+    try:
+        with (output_dir / "metrics.jsonl").open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST_RECORD))
+            last = json.loads(file.read().splitlines()[-1])
+        return bool(last["event"] == "end" and last["step"] == step)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _check(output_dir: Path) -> None:

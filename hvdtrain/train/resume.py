@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Origin:
     """What the run continues: a checkpoint or nothing, the workers it had then, what it had been trained on, what a
-    person should know of it, the best evaluation, and what it is called."""
+    person should know of it, the best evaluation, what it is called, how often it had gone back, and whether it was
+    stopped where an evaluation was due."""
 
     checkpoint: str | None
     world_size: int | None
@@ -28,6 +29,8 @@ class Origin:
     notes: tuple[str, ...]
     objective: Mapping[str, Any] = field(default_factory=dict)
     source: str | None = None
+    rollbacks: int = 0
+    owes_evaluation: bool = False
 
 
 def resume(assembly: Assembly, world: World, wanted: str) -> Origin:
@@ -61,9 +64,10 @@ def take_up(assembly: Assembly, world: World, snapshot: Snapshot, source: str) -
     if before != now:
         notes.append(f"trained in {before} up to step {step}, in {now} from here")
     if workers != world.size and state.has_own(snapshot):
-        notes.append(f"{workers} workers had state of their own at step {step}: it goes on as what they agreed on")
-    objective = snapshot.state.get("objective", {})
-    return Origin(None, workers, counts, tuple(notes), objective, source)
+        agreed = "worker 0's" if assembly.recipe.sync.name == "none" else "what they agreed on"
+        notes.append(f"{workers} workers had state of their own at step {step}: it goes on as {agreed}")
+    rollbacks, owes = snapshot.state["rollbacks"], snapshot.state["owes_evaluation"]
+    return Origin(None, workers, counts, tuple(notes), snapshot.state.get("objective", {}), source, rollbacks, owes)
 
 
 def roll_back(assembly: Assembly, world: World) -> dict[str, Any] | None:

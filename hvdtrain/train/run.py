@@ -10,22 +10,19 @@ from typing import TYPE_CHECKING
 
 from hvdtrain.errors import DivergedError, NonFiniteError, RunError, shared
 from hvdtrain.metrics import activity
-from hvdtrain.metrics.records import (
-    EvalRecord,
-    ProblemRecord,
-    Record,
-    ResizeRecord,
-    StepRecord,
-)
+from hvdtrain.metrics.records import EvalRecord, ProblemRecord, Record, ResizeRecord, StepRecord
 from hvdtrain.train import state
 from hvdtrain.train.beginning import start_record
 from hvdtrain.train.evaluation import evaluate
 from hvdtrain.train.objective import Objective
-from hvdtrain.train.resume import Origin, resume, roll_back, run_identity, take_up
+from hvdtrain.train.output import has_ended
+from hvdtrain.train.resume import Origin, resume, run_identity, take_up
+from hvdtrain.train.rollbacks import Rollbacks
 from hvdtrain.train.samples import NoSamples, Samples, show
 from hvdtrain.train.saving import Checkpoints, NoCheckpoints
 from hvdtrain.train.summary import summarize
 from hvdtrain.train.window import Counts, Window
+from hvdtrain.world import on_first
 
 if TYPE_CHECKING:
     from hvdtrain.train.assemble import Assembly
@@ -60,10 +57,11 @@ class Run:
         self._engine = engine
         self._window = Window(world, self._loop)
         self._origin = Origin(None, None, Counts(), ())
-        self._last_checkpoint: str | None = None
+        self._rollbacks = Rollbacks(assembly, world)
+        self._owes_evaluation = False
+        self._has_ended = False
         self._last_eval: EvalRecord | None = None
         self._steps: list[StepRecord] = []
-        self._rollbacks = 0
 
     def begin(self, resume_from: str) -> None:
         """Put the run into its first state: that of the workers' newest commit, if they have one; or else new, or that
@@ -72,14 +70,20 @@ class Run:
         Raises:
             CheckpointError: the checkpoint is missing, damaged or of another run.
         """
-        committed = self._commits.newest(self._world) if self._commits else None
+        world, output = self._world, Path(self._assembly.recipe.output_dir)
+        committed = self._commits.newest(world) if self._commits else None
         if committed is not None:
             owner, snapshot = committed
-            self._origin = take_up(self._assembly, self._world, snapshot, f"the commit of worker {owner}")
+            self._origin = take_up(self._assembly, world, snapshot, f"the commit of worker {owner}")
+            self._rollbacks.look_up()
         else:
-            self._origin = resume(self._assembly, self._world, resume_from)
+            self._origin = resume(self._assembly, world, resume_from)
+            self._rollbacks.checkpoint = self._origin.checkpoint
+            # Of a checkpoint that was named, which may be another run's, the end is not looked for.
+            self._has_ended = resume_from != "auto" or on_first(world, lambda: has_ended(output, self._loop.step))
         self._objective.load_state_dict(self._origin.objective)
-        self._last_checkpoint = self._origin.checkpoint
+        self._owes_evaluation = self._origin.owes_evaluation
+        self._rollbacks.count = self._origin.rollbacks
         self._window.counts = self._origin.counts
 
     @property
@@ -88,14 +92,21 @@ class Run:
         return self._loop.step
 
     @property
-    def finished(self) -> bool:
-        """Whether nothing is left to do."""
-        return self._loop.step >= self._loop.total_steps or self._objective.exhausted
+    def over(self) -> bool:
+        """Whether nothing is left to do, the end's records included."""
+        return self._has_ended and self.ending != ""
 
     @property
     def progress(self) -> str:
         """How far the run has come."""
-        return f"{self._loop.step} of {self._loop.total_steps} steps, {self._last_checkpoint or 'no checkpoint'}"
+        return f"{self._loop.step} of {self._loop.total_steps} steps, {self._rollbacks.checkpoint or 'no checkpoint'}"
+
+    @property
+    def ending(self) -> str:
+        """Why there are no more updates to do; nothing where there are."""
+        if self._loop.step >= self._loop.total_steps:
+            return "finished"
+        return "converged" if self._objective.exhausted else ""
 
     def records(self) -> Iterator[Record]:
         """Run to the end, or to the step at which a worker was asked to stop.
@@ -119,18 +130,16 @@ class Run:
             try:
                 reason = yield from self._train()
             except NonFiniteError as error:
-                if not self._may_roll_back(error):
-                    raise self._told(error) from error
                 yield self._roll_back(error)
             except DivergedError as error:
-                raise self._told(error) from error
+                raise self._rollbacks.told(error) from error
         elapsed = time.perf_counter() - began
         yield summarize(
             self._assembly,
             self._steps,
             reason=reason,
             metrics=self._last_eval.metrics if self._last_eval else {},
-            checkpoint=self._last_checkpoint,
+            checkpoint=self._rollbacks.checkpoint,
             best=self._checkpoints.best,
             elapsed=elapsed,
             counts=self._window.counts,
@@ -138,6 +147,9 @@ class Run:
 
     def _train(self) -> Generator[Record, None, str]:
         """Do updates, and what is due between them; return why the run ends."""
+        ended = yield from self._catch_up()
+        if ended:
+            return ended
         for update in self._loop.updates():
             self._window.add(update)
             ended = yield from self._between_updates(update.stop)
@@ -145,46 +157,32 @@ class Run:
                 return ended
         return "finished"
 
-    def _may_roll_back(self, error: NonFiniteError) -> bool:
-        """Whether the recipe wants a rollback, all workers are at the same point, and some are left."""
-        config = self._config
-        return config.on_nonfinite == "rollback" and error.shared and self._rollbacks < config.nonfinite_limit
+    def _catch_up(self) -> Generator[Record, None, str]:
+        """Do what was still due where the run was broken off; return why it ends here, or nothing."""
+        owed, self._owes_evaluation = self._owes_evaluation, False
+        unsaved = self.ending != "" and not self._rollbacks.is_saved()
+        if owed or unsaved:
+            yield from self._evaluate_and_save(owed, unsaved, last=unsaved)
+        return self.ending
 
     def _roll_back(self, error: NonFiniteError) -> ProblemRecord:
-        """Go back to the newest checkpoint, and on with the samples that come now; raise the error without one."""
-        at = self._loop.step
-        self._rollbacks += 1
-        objective = roll_back(self._assembly, self._world)
-        if objective is None:
-            raise self._told(error) from error
+        """Go back to the newest checkpoint; raise the error where that may not be."""
+        record, objective = self._rollbacks.go_back(error)
         self._objective.load_state_dict(objective)
         self._window.restart()
         if self._commits is not None:
             self._commits.turn()
             self._keep()
-        action = (
-            f"back from step {at} to {self._loop.step}, and on with other samples "
-            f"(rollback {self._rollbacks} of at most {self._config.nonfinite_limit})"
-        )
-        return ProblemRecord(step=self._loop.step, problem=str(error), action=action)
-
-    def _told(self, error: RunError) -> RunError:
-        """Return the error with what a person can go on from."""
-        told = type(error)(f"{error}; the last good checkpoint: {self._last_good()}")
-        return shared(told) if error.shared else told
-
-    def _last_good(self) -> str:
-        """Name the newest checkpoint; only worker 0 knows which were written."""
-        if self._world.rank != 0:
-            return f"the newest in {Path(self._assembly.recipe.output_dir) / 'checkpoints'}"
-        return self._last_checkpoint or "none was saved"
+        return record
 
     def _between_updates(self, stop_asked: bool) -> Generator[Record, None, str]:
         """Do what is due after an update; return why the run ends here, or nothing."""
         step, config = self._loop.step, self._config
         last = step == self._loop.total_steps
         logs = last or stop_asked or _due(step, config.log_interval)
-        evaluates = config.eval_interval > 0 and (last or (_due(step, config.eval_interval) and not stop_asked))
+        due = config.eval_interval > 0 and (last or _due(step, config.eval_interval))
+        # There is no time for it where a cluster has asked: the run that goes on does it first.
+        evaluates, self._owes_evaluation = due and (last or not stop_asked), due and stop_asked and not last
         saves = last or stop_asked or _due(step, config.save_interval)
         if not (logs or evaluates or saves):
             self._commit()
@@ -217,14 +215,15 @@ class Run:
     def _evaluate_and_save(self, evaluates: bool, saves: bool, *, last: bool) -> Iterator[Record]:
         began = time.perf_counter()
         self._loop.check_weights()
-        state.average_buffers(self._loop.model, self._world, self._loop.training_workers)
         best = False
         with self._loop.agreed():
             self._loop.check_replicas()
             if evaluates:
                 best = yield from self._evaluate()
             last = last or self._objective.exhausted
-            if saves or (best and self._config.keep_best) or last:
+            if best and self._config.keep_best and not (saves or last) and self._rollbacks.is_saved():
+                self._checkpoints.begin(self._loop.step, self._objective.facts())
+            elif saves or (best and self._config.keep_best) or last:
                 yield from self._save(best, last=last)
         # The next step begins together, so that no worker's wait for this one's disk counts as its imbalance.
         self._world.gather(None)
@@ -261,7 +260,6 @@ class Run:
 
     def _keep(self) -> None:
         assert self._commits is not None
-        state.average_buffers(self._loop.model, self._world, self._loop.training_workers)
         with self._loop.agreed():
             self._commits.keep(self._snapshot())
 
@@ -269,8 +267,10 @@ class Run:
         """Return the run's state, in the context of `agreed`; all workers take it together."""
         extra = {
             "identity": run_identity(self._assembly),
-            "targets": self._window.counts.targets,
+            "targets": self._window.total().targets,
             "objective": self._objective.state_dict(),
+            "rollbacks": self._rollbacks.count,
+            "owes_evaluation": self._owes_evaluation,
         }
         return state.take(self._loop, extra)
 
@@ -291,7 +291,7 @@ class Run:
                 raise shared(RunError(problem))
             yield ProblemRecord(step=self._loop.step, problem=problem, action="the run goes on without it")
         if record is not None:
-            self._last_checkpoint = record.path
+            self._rollbacks.checkpoint = record.path
             yield record
 
 

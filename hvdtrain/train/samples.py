@@ -34,7 +34,11 @@ class Samples:
             path = self._directory / f"step-{step}.png"
             try:
                 self._directory.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(shown.image).save(path)
+                partial = path.with_name(f".{path.name}.partial")
+                partial.unlink(missing_ok=True)  # never through a link
+                with partial.open("xb") as file:
+                    Image.fromarray(shown.image).save(file, format="PNG")
+                partial.replace(path)
             except OSError as error:
                 raise RunError(f"can't write the image {path}: {error.strerror or error}") from error
             image = f"{self._directory.name}/{path.name}"

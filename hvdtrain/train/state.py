@@ -13,15 +13,15 @@ from hvdtrain.train.checkpoint import Snapshot
 
 if TYPE_CHECKING:
     from hvdtrain.train.loop import Loop
-    from hvdtrain.world import World
 
-_OWN = "workers"
+_OWN, _STATISTICS = "workers", "statistics"
 
 
 def take(loop: Loop, extra: Mapping[str, Any]) -> Snapshot:
     """Return the loop's state between two updates; `extra` is kept beside it in the JSON part.
 
-    All workers call it together. What is a worker's own is there for each, one behind the other.
+    All workers call it together, in the context of the loop's `agreed`. What is a worker's own is there for each, one
+    behind the other.
     """
     tensors: dict[str, torch.Tensor] = {}
     optimizers = {}
@@ -31,6 +31,8 @@ def take(loop: Loop, extra: Mapping[str, Any]) -> Snapshot:
         tensors |= owned
         for key, tensor in run.strategy.own_state().items():
             tensors[f"{_OWN}.{name}.{key}"] = loop.world.concatenate(tensor.unsqueeze(0), f"own.{key}")
+    for key, tensor in loop.statistics.own_state().items():
+        tensors[f"{_OWN}.{_STATISTICS}.{key}"] = loop.world.concatenate(tensor.unsqueeze(0), f"own.{key}")
     scaler = loop.precision.scaler
     state = {
         "step": loop.step,
@@ -41,6 +43,7 @@ def take(loop: Loop, extra: Mapping[str, Any]) -> Snapshot:
         "optimizers": optimizers,
         "encoder": loop.encoder.state(),
         "scaler": None if scaler is None else scaler.state_dict(),
+        "skipped": loop.skipped,
         **extra,
     }
     return Snapshot(model_tensors(loop.model), tensors, state)
@@ -61,16 +64,22 @@ def put_back(loop: Loop, snapshot: Snapshot) -> None:
         )
     load_model(loop.model, snapshot.model)
     for run in loop.phases:
-        name, prefix = run.phase.name, f"{_OWN}.{run.phase.name}."
+        name = run.phase.name
         saved = _unflatten(run.strategy.state_dict(), name, snapshot)
         optimizers.check_state(saved["state"], run.parameters, adam="betas" in saved["param_groups"][0])
         run.strategy.load_state_dict(saved)
-        rows = {key.removeprefix(prefix): t for key, t in snapshot.optimizer.items() if key.startswith(prefix)}
-        run.strategy.load_own_state(rows, loop.world.rank)
+        run.strategy.load_own_state(_rows(snapshot, name), loop.world.rank)
+    loop.statistics.load_own_state(_rows(snapshot, _STATISTICS))
     if loop.precision.scaler is not None and snapshot.state["scaler"]:
         loop.precision.scaler.load_state_dict(snapshot.state["scaler"])
     loop.loader.load_state_dict(snapshot.state["loader"])
-    loop.step = snapshot.state["step"]
+    loop.step, loop.skipped = snapshot.state["step"], snapshot.state["skipped"]
+
+
+def _rows(snapshot: Snapshot, name: str) -> dict[str, torch.Tensor]:
+    """Return what each worker had of its own of a phase, or of statistics: stacked, without the names' beginning."""
+    prefix = f"{_OWN}.{name}."
+    return {key.removeprefix(prefix): t for key, t in snapshot.optimizer.items() if key.startswith(prefix)}
 
 
 def has_own(snapshot: Snapshot) -> bool:
@@ -98,22 +107,6 @@ def model_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
             seen.add(id(tensor))
             kept[name] = tensor.detach()
     return kept
-
-
-def average_buffers(model: torch.nn.Module, world: World, training: int) -> None:
-    """Make the running statistics of all workers the mean of those of the first `training`, which train: each has seen
-    its own share, and all evaluate one model.
-
-    Where BatchNorm is synchronised they are equal already.
-    """
-    kept = model.state_dict().keys()
-    buffers = {name: b for name, b in model.named_buffers() if b.is_floating_point() and name in kept}
-    if world.size == 1 or not buffers:
-        return
-    counts = 1.0 if world.rank < training else 0.0
-    sums = [world.start_sum(buffer.double() * counts, f"buffer.{name}") for name, buffer in buffers.items()]
-    for buffer, pending in zip(buffers.values(), sums, strict=True):
-        buffer.copy_(pending.wait() / training)
 
 
 def load_model(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

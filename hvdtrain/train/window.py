@@ -99,6 +99,14 @@ class Window:
         problems = sorted({(int(step), str(why)) for one in skips for step, why in one})
         return record, problems, any(stops)
 
+    def total(self) -> Counts:
+        """Return what all workers trained on so far, in the middle of a window too; they call it together."""
+        if self._loop.coupled:
+            return self.counts
+        mine = [sum(update.samples for update in self._updates), sum(update.targets for update in self._updates)]
+        true = [round(fmean(column)) for column in zip(*self._world.gather(mine), strict=True)]
+        return Counts(self.counts.samples + true[0] - mine[0], self.counts.targets + true[1] - mine[1])
+
     def _corrected(self, counted: Counts, true: Counts) -> Counts:
         """Put the true counts of a window into the sums in place of those that were added, and return them."""
         self.counts.samples += true.samples - counted.samples

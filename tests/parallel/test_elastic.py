@@ -17,6 +17,7 @@ from namespaces import Lab, lab_problem
 
 from hvdtrain.data.loader import make_loader
 from hvdtrain.recipe import load
+from hvdtrain.train import checkpoint
 from hvdtrain.train.assemble import prepare_for
 
 pytest.importorskip("horovod.torch", reason="Horovod is not installed")
@@ -143,6 +144,25 @@ def test_a_frozen_worker_of_an_elastic_job_is_ended_and_the_others_go_on(
     [resize] = records(tmp_path / "run", "resize")
     assert (resize["step"], resize["before"], resize["after"]) == (10, 2, 1)
     check_account(small_recipe, tmp_path / "audit", 30, lost_steps=5 + 1)
+
+
+def test_a_worker_that_is_lost_while_it_saves_the_end_leaves_the_end_to_the_others(
+    faulty_launch: Launch, tmp_path: Path
+) -> None:
+    """They have done all updates: what is left is the checkpoint, the last record and the report."""
+    script, _ = hosts(tmp_path, "localhost", "127.0.0.1")
+    elastic = ["--min-np", "1", "--host-discovery-script", script]
+    fault = {"do": "kill", "rank": 0, "step": 30, "at": "saving"}
+    finished = faulty_launch(2, [fault], *elastic, changes=("train.commit_interval=10",))
+    told = finished.stdout + finished.stderr
+    assert finished.returncode == 0, told
+    output = tmp_path / "run"
+    [end] = records(output, "end")
+    assert (end["step"], end["reason"], end["world_size"]) == (30, "finished", 1)
+    assert end["checkpoint"] == str(output / "checkpoints" / "step-30")
+    checkpoint.verify(output / "checkpoints" / "step-30")
+    assert list((output / "checkpoints").glob(".step-*")) == []
+    assert "resized at step 30: from 2 workers to 1" in told
 
 
 def test_a_batch_that_grows_with_the_workers_is_refused_for_elastic_runs(faulty_launch: Launch, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ SMALL = (
     "train={log_interval: 1, sync_batchnorm: true, plots: false}",
 )
 
+NAMES = ("at-once", "by-parts")
+
 
 def train(output: Path, micro_batch_size: int, horovodrun=None, workers: int = 1) -> list[dict]:
     """Train the recipe, shrunken, and return its records."""
@@ -60,3 +62,23 @@ def test_workers_train_a_resnet_as_one_would_in_ragged_batches_too(
     expected = weights(tmp_path / "alone")
     for name, tensor in weights(tmp_path / "together").items():
         torch.testing.assert_close(tensor, expected[name], rtol=2e-3, atol=1e-4, msg=name)
+
+
+def test_statistics_that_are_each_workers_own_are_resumed(
+    horovodrun, fetched_data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Without synchronised BatchNorm; bit for bit, and evaluating and saving at other steps changes nothing."""
+    fetched_data("digits")
+    steps = ("train.epochs=null", "train.micro_batch_size=3", "train.sync_batchnorm=false", "train.deterministic=true")
+
+    def go(output: Path, end: int, often: int) -> None:
+        changes = [f"train.max_steps={end}", f"train.save_interval={often}", f"train.eval_interval={often}"]
+        where = f"output_dir={output}"
+        horovodrun(2, "-m", "hvdtrain", "train", "cnn-digits", *SMALL, *steps, *changes, "train.keep_last=1", where)
+
+    go(tmp_path / "at-once", 20, 0)
+    for end in (13, 20):
+        go(tmp_path / "by-parts", end, 3)
+    at_once, by_parts = (load_file(tmp_path / name / "checkpoints/step-20/model.safetensors") for name in NAMES)
+    assert any(name.endswith("running_var") for name in at_once)
+    assert [name for name, tensor in at_once.items() if not torch.equal(by_parts[name], tensor)] == []

@@ -13,7 +13,6 @@ import torch
 from hvdtrain import world as worlds
 from hvdtrain.metrics.strategies import StrategyRecord
 from hvdtrain.train import device as devices
-from hvdtrain.train import state
 from hvdtrain.train.assemble import Assembly, assemble
 from hvdtrain.train.engine import join
 from hvdtrain.train.evaluation import evaluate
@@ -81,7 +80,6 @@ def _validate(run: Assembly) -> dict[str, float]:
     """Return the metrics of the model that is the run's result so far."""
     loop = run.loop
     loop.check_weights()
-    state.average_buffers(loop.model, loop.world, loop.training_workers)
     with loop.agreed():
         record = evaluate(
             loop.model,

@@ -119,6 +119,25 @@ def test_workers_that_a_strategy_does_not_fit_start_nothing(
 
 
 @pytest.mark.usefixtures("_nothing_starts")
+@pytest.mark.parametrize(
+    ("limits", "changes", "said"),
+    [
+        (
+            ["--min-np", "1"],
+            ["sync={name: parameter_server, servers: 2, placement: dedicated}"],
+            "with 2 workers, which",
+        ),
+        (["--min-np", "3"], ["sync={name: local_sgd}", "train.on_nonfinite=rollback"], "they can't go back together"),
+        (["--min-np", "3", "--max-np", "5"], ["sync={name: parameter_server, servers: 4}"], "servers"),
+    ],
+)
+def test_an_elastic_job_must_fit_every_number_of_workers(limits: list[str], changes: list[str], said: str) -> None:
+    error = invoke("-np", "3", *limits, "gpt-shakespeare", "train.global_batch_size=48", *changes).exception
+    assert isinstance(error, RecipeError)
+    assert said in str(error)
+
+
+@pytest.mark.usefixtures("_nothing_starts")
 def test_workers_that_a_strategy_fits_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hvdtrain.launch.facts.horovod_controllers", lambda: ("gloo", "mpi"))
     with pytest.raises(AssertionError, match="something was started"):

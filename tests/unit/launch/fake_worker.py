@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from hvdtrain.errors import LostWorkerError, RecipeError
+from hvdtrain.errors import LostWorkerError, NonFiniteError, RecipeError, RunError
 from hvdtrain.metrics.records import CheckpointRecord, EndRecord, StartRecord, StepRecord
 from hvdtrain.report.events import EventWriter, wanted, write_error
 
@@ -84,6 +84,8 @@ def main() -> None:
     publish(start_record())
     if SCENARIO == "crash" and RANK == 1:
         raise ZeroDivisionError("of worker one")
+    if SCENARIO in ("full", "no number") and RANK == 1:
+        write_error(RunError("disk full") if SCENARIO == "full" else NonFiniteError("step 3: non-finite loss"), RANK)
     if SCENARIO == "killed" and RANK == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if SCENARIO == "killed":
@@ -93,7 +95,7 @@ def main() -> None:
     if SCENARIO == "stray":
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         (FOLDER / f"pid-stray-{RANK}").write_text(str(child.pid))
-    if SCENARIO in ("long", "deaf", "crash"):
+    if SCENARIO in ("long", "deaf", "crash", "no number"):
         train(60, saving=1.5)
     else:
         print(f"hello from {RANK}", flush=True)

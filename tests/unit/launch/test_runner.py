@@ -226,3 +226,16 @@ def test_signal_handlers_come_back(tmp_path: Path) -> None:
 def test_nothing_secret_is_added_to_what_horovodrun_shows_on_command_lines() -> None:
     added = worker_environment("mark", {"PATH": "/bin"})
     assert added == {"PATH": "/bin", "HVDTRAIN_LAUNCH_ID": "mark", "HVDTRAIN_EVENTS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def test_what_takes_a_worker_from_a_job_that_goes_on_is_told(tmp_path: Path) -> None:
+    view = FakeView()
+    assert Runner(command(tmp_path, "full"), view, elastic=True).run() == 0
+    assert (None, "warning: worker 1: disk full") in view.messages
+
+
+def test_numbers_that_are_none_end_an_elastic_job(tmp_path: Path) -> None:
+    """Its other workers would come to the same batch one after the other."""
+    with pytest.raises(RunError, match="worker 1: step 3: non-finite loss"):
+        Runner(command(tmp_path, "no number"), FakeView(), elastic=True).run()
+    assert alive(tmp_path) == []

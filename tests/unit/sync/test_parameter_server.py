@@ -22,7 +22,7 @@ from hvdtrain.sync._config import check_workers, training_workers
 from hvdtrain.sync.parameter_server import Config
 from hvdtrain.tasks._ppo import PPO
 from hvdtrain.train.assemble import _check_workers, _loader
-from hvdtrain.train.state import average_buffers
+from hvdtrain.train.statistics import RunningStatistics
 
 DEDICATED = ("sync.name=parameter_server", "sync.placement=dedicated")
 
@@ -110,8 +110,11 @@ def test_running_statistics_are_the_mean_of_those_who_train() -> None:
     for rank, others, expected in ((2, 2, 9.0), (0, 1, (3.0 + 9.0) / 2)):
         model = torch.nn.BatchNorm1d(1)
         model.running_mean.fill_(3.0)
-        average_buffers(model, SummedWith(rank, others), 2)
-        assert model.running_mean.item() == expected
+        statistics = RunningStatistics(model, SummedWith(rank, others), 2)
+        with statistics.averaged():
+            assert model.running_mean.item() == expected
+            assert statistics.own_state()["running_mean"].item() == 3.0
+        assert model.running_mean.item() == 3.0
 
 
 @pytest.mark.parametrize(

@@ -145,13 +145,22 @@ def test_a_mark_that_means_no_checkpoint_leaves_the_newest(tmp_path: Path, conte
 
 WHOLE = {
     "step": 2, "world_size": 1, "global_batch_size": 4, "targets": 9, "precision": "fp32",
-    "loader": {}, "optimizers": {}, "encoder": {}, "identity": {},
+    "loader": {}, "optimizers": {}, "encoder": {}, "identity": {}, "skipped": 0, "rollbacks": 0,
+    "owes_evaluation": False,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("step", -1), ("step", 2**63), ("step", "2"), ("identity", None), ("loader", []), ("encoder", None)],
+    [
+        ("step", -1),
+        ("step", 2**63),
+        ("step", "2"),
+        ("identity", None),
+        ("loader", []),
+        ("encoder", None),
+        ("rollbacks", 0.5),
+    ],
 )
 def test_a_state_that_can_not_be_is_refused(key: str, value: object) -> None:
     good = Snapshot(model={}, optimizer={}, state=WHOLE)

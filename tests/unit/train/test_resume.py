@@ -37,13 +37,13 @@ def resumed(config: Any, step: int, epochs: int | None, total_steps: int) -> Run
 @pytest.mark.parametrize("config", [random.Config(), contiguous.Config()], ids=lambda config: config.name)
 def test_a_run_past_its_epochs_is_finished(config: Any) -> None:
     past = resumed(config, step=8, epochs=1, total_steps=3)
-    assert past.finished
+    assert past.ending
     assert past.progress.startswith("8 of 8 steps")
     short = resumed(config, step=2, epochs=2, total_steps=5)
-    assert not short.finished
+    assert not short.ending
 
 
 def test_a_run_past_its_steps_is_finished() -> None:
-    assert resumed(random.Config(), step=8, epochs=None, total_steps=5).finished
-    assert resumed(random.Config(), step=8, epochs=None, total_steps=8).finished
-    assert not resumed(random.Config(), step=8, epochs=None, total_steps=9).finished
+    assert resumed(random.Config(), step=8, epochs=None, total_steps=5).ending
+    assert resumed(random.Config(), step=8, epochs=None, total_steps=8).ending
+    assert not resumed(random.Config(), step=8, epochs=None, total_steps=9).ending
