@@ -121,6 +121,9 @@ def _unknown_key(path: KeyPath, values: Mapping[str, Any], model: type[BaseModel
     *around, key = path
     section = class_at(model, tuple(around), values)
     known = sorted(section.model_fields) if section else []
+    name, colon, value = str(key).partition(":")
+    if colon and name in known:
+        return f"unknown key; YAML wants a space after the colon: {name}: {value}"
     if hint := nearest(str(key), known):
         return f"unknown key{hint}"
     if elsewhere := _elsewhere(str(key), values, model):

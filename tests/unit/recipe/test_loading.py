@@ -154,6 +154,7 @@ def test_a_missing_key_is_where_the_name_that_needs_it_is(write: Write) -> None:
         ("train.micro_batch_size=1.5", "must be a whole number"),
         ("train.threads_per_worker=0", "must be auto or greater than 0"),
         ("max_steps=3", "unknown key here; did you mean 'train.max_steps'?"),
+        ("model={d_model:32}", "unknown key; YAML wants a space after the colon: d_model: 32"),
     ],
 )
 def test_what_is_expected_is_said(loaded: Load, override: str, part: str) -> None:
