@@ -91,7 +91,8 @@ def verdict(folder: Path, fault: str, code: int, said: str) -> str:
         return "no whole checkpoint is left"
     step = int(found.name.removeprefix("step-"))
     kept, expected = checkpoint.read(found), snapshot(step)
-    if kept.state != expected.state or any(not torch.equal(kept.model[name], t) for name, t in expected.model.items()):
+    pairs = ((kept.model, expected.model), (kept.optimizer, expected.optimizer))
+    if kept.state != expected.state or any(not torch.equal(a[name], t) for a, b in pairs for name, t in b.items()):
         return f"{found.name} holds something else"
     if fault == "kill":
         return "" if code == -signal.SIGKILL else f"the writer ended with {code}"

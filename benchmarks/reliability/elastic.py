@@ -5,7 +5,8 @@
 Hosts are names of this machine, one worker each; the discovery script prints a file that the campaign writes. In 2-1-2
 and 3-2-3 a worker is killed at a random moment, which keeps its host out, and later a host is added; in 1-4-1 three
 hosts are added and later taken away. Whom the kill takes is drawn, worker 0 included. Each run must finish with all its
-updates. Every worker keeps an account of what it loads (tests/parallel/workers/faulty): each place in the order of
+updates, its last record and checkpoint, and at no step may its loss be further than 2 % from that of a run of one
+worker. Every worker keeps an account of what it loads (tests/parallel/workers/faulty): each place in the order of
 samples must have been trained on, with the sample that a run of one worker has there, and again only right after a step
 to which the run went back. Trials are appended to benchmarks/results/reliability/elastic.jsonl.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import signal
 import socket
@@ -22,35 +24,68 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from horovod.runner.util.network import get_local_host_addresses
-from job import TASKS, Work, await_step, ended, start, steps, strays, worker
+from job import TASKS, Work, await_step, ended, run, start, steps, strays, worker
 from ledger import Ledger, table
 
 ACCOUNT = Path(__file__).parents[2] / "tests" / "parallel" / "workers" / "faulty"
 STEPS = {"2-1-2": 400, "3-2-3": 400, "1-4-1": 1000}
 """Updates of a run: one worker alone does a hundred in less time than horovodrun takes to see that hosts have come."""
-BATCH, COMMIT = 12, 5
+BATCH, COMMIT, LOSS_OFF = 12, 5, 0.02
 NAMES = ("localhost", "127.0.0.1", socket.gethostname(), *sorted(get_local_host_addresses() - {"127.0.0.1"}))
 """What horovodrun takes for as many hosts, all of them this machine."""
 
 
-def order(recipe: str, changes: tuple[str, ...], updates: int) -> list[int]:
-    """Return the samples of so many updates of a run of one worker, in order."""
+class Alone(NamedTuple):
+    """What a run of one worker trains on, in order, and its loss at each step."""
+
+    samples: list[int]
+    losses: dict[int, float]
+
+
+def alone(shape: str) -> Alone:
+    """Run one worker for as many updates as the runs of a shape have."""
     from hvdtrain.data.loader import make_loader
     from hvdtrain.recipe import load
     from hvdtrain.train.assemble import prepare_for
 
+    recipe, changes = TASKS["language model, GPT"]
     loaded = load(recipe, list(changes)).recipe
     partition = loaded.data.partition  # type: ignore[attr-defined]
     sizes = {"global_batch_size": BATCH, "micro_batch_size": BATCH}
     loader = make_loader(prepare_for(loaded).train, partition, seed=loaded.seed, rank=0, size=1, epochs=None, **sizes)
     samples: list[int] = []
-    for _ in range(updates):
+    for _ in range(STEPS[shape]):
         next(loader)
         samples += loader.sample_ids.tolist()
-    return samples
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory)
+        work = Work("language model, GPT", "allreduce", folder, workers=1, more=changes_of(shape))
+        finished = run(work.command("run"))
+        if finished.returncode:
+            raise SystemExit(finished.stdout + finished.stderr)
+        return Alone(samples, losses(records_of(folder / "run")))
+
+
+def changes_of(shape: str) -> tuple[str, ...]:
+    return (
+        f"train.max_steps={STEPS[shape]}",
+        f"train.commit_interval={COMMIT}",
+        "train.eval_interval=0",
+        "train.save_interval=50",
+    )
+
+
+def records_of(output: Path) -> list[dict[str, Any]]:
+    metrics = output / "metrics.jsonl"
+    return [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+
+
+def losses(records: Sequence[dict[str, Any]]) -> dict[int, float]:
+    """Return the loss of each step, as it was last made."""
+    return {record["step"]: record["loss"] for record in records if record["event"] == "step"}
 
 
 def audit(folder: Path, expected: list[int], back_to: Sequence[int]) -> dict[str, int]:
@@ -74,7 +109,7 @@ def audit(folder: Path, expected: list[int], back_to: Sequence[int]) -> dict[str
     }
 
 
-def trial(folder: Path, shape: str, draw: random.Random, expected: list[int]) -> dict[str, Any]:
+def trial(folder: Path, shape: str, draw: random.Random, expected: Alone) -> dict[str, Any]:
     """Run one; return what came of it."""
     if len(NAMES) < 4:
         raise SystemExit(f"four names of this machine are needed, and it has {', '.join(NAMES)}")
@@ -90,13 +125,7 @@ def trial(folder: Path, shape: str, draw: random.Random, expected: list[int]) ->
 
     announce(NAMES[:small])
     (folder / "audit").mkdir()
-    more = (
-        f"train.max_steps={STEPS[shape]}",
-        f"train.commit_interval={COMMIT}",
-        "train.eval_interval=0",
-        "train.save_interval=50",
-    )
-    work = Work("language model, GPT", "allreduce", folder, workers=sizes[0], more=more)
+    work = Work("language model, GPT", "allreduce", folder, workers=sizes[0], more=changes_of(shape))
     flags = ["--min-np", "1", "--max-np", str(max(sizes)), "--host-discovery-script", str(script), "--resume", "never"]
     variables = {"PYTHONPATH": str(ACCOUNT), "AUDIT": str(folder / "audit")}
     output, log = folder / "run", folder / "log"
@@ -113,26 +142,36 @@ def trial(folder: Path, shape: str, draw: random.Random, expected: list[int]) ->
         return {"ok": False, "why": f"worker {victim} was not found: {log.read_text()[-400:]}", "again": 0}
     await_step(job, output, min(STEPS[shape] - 50, max(second, steps(output) + 20)))
     announce(NAMES[:1] if shape.startswith("1") else NAMES[: small + 1])
-    return {"victim": victim} | judge(folder, sizes, STEPS[shape], ended(job, 240), expected)
+    return {"victim": victim} | judge(folder, shape, ended(job, 240), expected)
 
 
-def judge(folder: Path, sizes: list[int], updates: int, code: int | None, expected: list[int]) -> dict[str, Any]:
+def judge(folder: Path, shape: str, code: int | None, expected: Alone) -> dict[str, Any]:
     """Return what came of a run that has ended with an exit code, None where it had to be ended."""
+    from hvdtrain.train import checkpoint
+
+    sizes, updates = [int(size) for size in shape.split("-")], STEPS[shape]
     output, log = folder / "run", folder / "log"
-    left = strays(output)
-    metrics = output / "metrics.jsonl"
-    records = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+    left, records = strays(output), records_of(output)
     resizes = [f"{r['before']}-{r['after']}@{r['step']}" for r in records if r["event"] == "resize"]
-    found = audit(folder / "audit", expected, [r["step"] for r in records if r["event"] == "resize"])
-    restarts = sum(record["event"] == "start" for record in records) - 1
-    allowed = restarts * (COMMIT + 1) * BATCH
-    finished = code == 0 and steps(output) == updates
+    starts = [record["step"] for record in records if record["event"] == "start"]
+    found, restarts = audit(folder / "audit", expected.samples, starts[1:]), len(starts) - 1
     visited = [sizes[0], *(int(change.partition("@")[0].partition("-")[2]) for change in resizes)]
-    shaped = sizes[1] in visited and visited[-1] == sizes[2]
-    whole = found["lost"] == found["wrong"] == found["beyond"] == found["astray"] == 0
-    good = finished and not left and whole and shaped and found["again"] <= allowed
-    why = "" if good else f"exit code {code}, {len(left)} left, {visited}, {found}: {log.read_text()[-400:]}"
-    return {"ok": good, "why": why, "resizes": resizes, "restarts": restarts, **found}
+    own, last = losses(records), checkpoint.newest(output / "checkpoints")[0]
+    apart = [abs(float(own.get(step, "nan")) / loss - 1) for step, loss in expected.losses.items()]
+    off = max(apart) if all(map(math.isfinite, apart)) else None
+    bounds = {
+        "exit code": code == 0,
+        "end": [r["step"] for r in records if r["event"] == "end"] == [updates],
+        "checkpoint": last is not None and last.name == f"step-{updates}",
+        "processes": not left,
+        "sizes": sizes[1] in visited and visited[-1] == sizes[2],
+        "samples": found["lost"] == found["wrong"] == found["beyond"] == found["astray"] == 0,
+        "again": found["again"] <= restarts * (COMMIT + 1) * BATCH,
+        "loss": off is not None and off < LOSS_OFF,
+    }
+    broken = [name for name, held in bounds.items() if not held]
+    why = f"{', '.join(broken)}: exit code {code}, {visited}: {log.read_text()[-400:]}" if broken else ""
+    return {"ok": not broken, "why": why, "resizes": resizes, "restarts": restarts, "loss_off": off, **found}
 
 
 def main() -> None:
@@ -142,13 +181,12 @@ def main() -> None:
     asked = parser.parse_args()
     ledger = Ledger("elastic")
     draw = random.Random(len(ledger.trials))
-    recipe, changes = TASKS["language model, GPT"]
+    expected = {shape: alone(shape) for shape in asked.shapes}
     for number in range(asked.rounds):
         for shape in asked.shapes:
-            expected = order(recipe, changes, STEPS[shape])
             began = time.monotonic()
             with tempfile.TemporaryDirectory() as directory:
-                facts = trial(Path(directory), shape, draw, expected)
+                facts = trial(Path(directory), shape, draw, expected[shape])
             ledger.add(
                 shape=shape,
                 updates=STEPS[shape],
@@ -157,7 +195,8 @@ def main() -> None:
                 **facts,
             )
             print(f"[{number + 1}/{asked.rounds}] {shape}: {facts}", flush=True)
-    print(table(ledger.trials, lambda one: one["shape"]))
+    # Trials of before did not look at the loss, the last record and the last checkpoint.
+    print(table(ledger.trials, lambda one: one["shape"] if "loss_off" in one else f"{one['shape']}, looser bounds"))
     again = [one["again"] / BATCH for one in ledger.trials if one["ok"]]
     print(f"updates done again: median {statistics.median(again):.0f}, at most {max(again):.0f} a run")
 

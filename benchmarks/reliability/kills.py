@@ -81,6 +81,8 @@ def trouble(work: Work, output: Path, there: str) -> str:
     What was finished does not begin again.
     """
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    if [line["step"] for line in lines if line["event"] == "end"] != [STEPS]:
+        return "the records have another number of ends than one"
     resumed = Path([line["resumed_from"] for line in lines if line["event"] == "start"][-1] or "").name
     if there != f"step-{STEPS}" and resumed != there:
         return f"went on from {resumed or 'nothing'}, not from {there or 'nothing'}"
@@ -99,13 +101,12 @@ def trial(work: Work, victim: str, delay: float) -> dict[str, Any]:
     job = start(work.command("broken", "--resume", "never"), work.folder / "broken.log")
     await_step(job, output, 1)
     time.sleep(delay)
-    at = steps(output)
     rank = 0 if victim == "rank 0" else work.workers - 1
     process = job if victim == "the launcher" else worker(output, rank)
     running = job.poll() is None
     if process is not None:
         process.kill()
-    code = ended(job, 120)
+    code, at = ended(job, 120), steps(output)
     left = strays(output)
     memory = abandoned_memory() - before
     there = newest(output)
@@ -149,12 +150,14 @@ def main() -> None:
         facts = trial(replace(work, controller=controller), victim, draw.uniform(0, seconds))
         ledger.add(task=task, sync=sync, victim=victim, controller=controller, steps=STEPS, **facts)
         print(f"[{number + 1}/{asked.trials}] {task}, {sync}, {controller}, {victim}: {facts}", flush=True)
-    counted = [one for one in ledger.trials if one["hit"] and one["killed_at_step"] < STEPS]
+    counted = [one for one in ledger.trials if not one["ok"] or (one["hit"] and one["killed_at_step"] < STEPS)]
     print(table(counted, lambda one: one["victim"]))
     late = len(ledger.trials) - len(counted)
     went_on = sum(bool(one.get("resumed_from")) for one in counted)
     print(f"{went_on} of them went on from a checkpoint; the first {UNNOTED} trials did not note it")
-    print(f"all: {sum(one['ok'] for one in counted)} of {len(counted)}; {late} others came after the last step")
+    print(
+        f"all: {sum(one['ok'] for one in counted)} of {len(counted)}; {late} others, all well, came after the last step"
+    )
 
 
 if __name__ == "__main__":

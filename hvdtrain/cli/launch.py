@@ -201,7 +201,7 @@ def _run(request: Launch, plain: bool, stop_timeout: float, host_check: bool, re
             return runner.run()
         except RunError as error:
             typer.echo(f"warning: {error}; starting the job again ({again} of at most {restarts} times)", err=True)
-        if runner.began:
+        if runner.saved or (runner.began and request.resume == "never"):
             # Not before: what the directory holds until then may be an earlier run's.
             request = replace(request, resume="auto")
         view = make_view(plain=plain)

@@ -21,7 +21,7 @@ _RULE = re.compile(r"-{20,}")
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Exception in thread ")
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit|Warning)\b")
 _CONTINUED = re.compile(r"\s|During handling|The above exception|to do so was|Process name|Exit code")
-CONSEQUENCES = ("LostWorkerError", "WaitError")
+_CONSEQUENCES = ("LostWorkerError", "WaitError")
 """Kinds of errors that another worker is the cause of."""
 _SILENT = 5.0
 """Seconds without a sign of life, of which a worker gives one each second, that are worth telling."""
@@ -49,11 +49,14 @@ class Outcome:
         others = {rank: one for rank, one in self._beats.items() if (one[0].host, one[0].pid) != (beat.host, beat.pid)}
         self._beats = others | {beat.rank: (beat, time.monotonic())}
 
-    def begin_anew(self) -> None:
-        """Forget what ended workers of an elastic job before it went on, and those of them that are no more."""
-        now = time.monotonic()
+    def begin_anew(self) -> list[WorkerError]:
+        """Forget what ended workers of an elastic job before it went on, and those of them that are no more; return
+        what they said of it, without those that lost others.
+        """
+        now, told = time.monotonic(), [error for error in self._errors if error.kind not in _CONSEQUENCES]
         self._errors, self._exits, self._exceptions, self._failed_at = [], [], [], None
         self._beats = {rank: (beat, at) for rank, (beat, at) in self._beats.items() if now - at < _SILENT}
+        return told
 
     def silent(self, seconds: float) -> list[Beat]:
         """Return the last signs of life that are older, each once."""
@@ -108,7 +111,7 @@ class Outcome:
         and without that what horovodrun says.
         """
         first = self._exits[0] if self._exits else None
-        causes = [error for error in self._errors if error.kind not in CONSEQUENCES]
+        causes = [error for error in self._errors if error.kind not in _CONSEQUENCES]
         killed = first and first[1] > 128 and first[0] not in {error.rank for error in self._errors}
         if first and (killed or not self._errors):
             return RunError(_exit_message(*first))

@@ -17,10 +17,10 @@ from typing import IO
 
 from hvdtrain.errors import SetupError, UserError
 from hvdtrain.launch import guard, processes
-from hvdtrain.launch.outcome import CONSEQUENCES, Outcome
+from hvdtrain.launch.outcome import Outcome
 from hvdtrain.launch.processes import MARK, Job
 from hvdtrain.launch.tracebacks import Tracebacks
-from hvdtrain.metrics.records import EndRecord, Record, StartRecord
+from hvdtrain.metrics.records import CheckpointRecord, EndRecord, Record, StartRecord
 from hvdtrain.report import events
 from hvdtrain.report.console import View
 from hvdtrain.report.events import Beat, Line, OutputParser, WorkerError
@@ -60,8 +60,9 @@ class Runner:
         worker of one that gives no sign of life for `silence` seconds is ended, on this machine: others wait for it.
         """
         self._silence = silence
-        self.began = False
-        """Whether the job has begun to train: what its output directory holds from then on is its own."""
+        self.began, self.saved = False, False
+        """Whether the job has begun to train, so that what its output directory holds is its own, and whether it has
+        saved a checkpoint."""
         self._elastic = elastic
         self._command = list(command)
         self._view = view
@@ -175,16 +176,19 @@ class Runner:
     def _take(self, item: Record | WorkerError | Beat | Line | _Asked | _Closed) -> None:
         if isinstance(item, Record):
             self._seen_record = True
-            if self._elastic and isinstance(item, StartRecord):
-                self._outcome.begin_anew()
+            if self._elastic and self._ending is None and isinstance(item, StartRecord):
+                for error in self._outcome.begin_anew():
+                    self._view.message(f"warning: worker {error.rank}: {error.message}")
             self.began = self.began or isinstance(item, StartRecord)
+            self.saved = self.saved or isinstance(item, CheckpointRecord)
             if isinstance(item, EndRecord):
                 self._end, self._ended_at = item, time.monotonic()
             self._view(item)
         elif isinstance(item, WorkerError):
             self._outcome.add_error(item)
-            if self._elastic:
-                self._tell_error(item)
+            if self._elastic and item.kind == "NonFiniteError":
+                # The others would go back, come to the same batch, and be lost one after the other.
+                self._end_all(ENDING)
         elif isinstance(item, Beat):
             self._outcome.add_beat(item)
         elif isinstance(item, _Asked):
@@ -195,16 +199,6 @@ class Runner:
         elif isinstance(item, Line):
             for text in self._tracebacks.add(item):
                 self._view.message(text, item.rank)
-
-    def _tell_error(self, error: WorkerError) -> None:
-        """Say at once what took a worker from a job that goes on, and forgets it; numbers that are none end the job:
-        the others would go back, come to the same batch, and be lost one after the other.
-        """
-        if error.kind in CONSEQUENCES:
-            return
-        self._view.message(f"warning: worker {error.rank}: {error.message}")
-        if error.kind == "NonFiniteError":
-            self._end_all(ENDING)
 
     def _stop(self, number: int) -> None:
         first, self._signal = self._signal is None, self._signal or number

@@ -33,7 +33,7 @@ _STATE: dict[str, type] = {
     "world_size": int,
     "global_batch_size": int,
     "targets": int,
-    "skipped": int,
+    "skipped": list,
     "rollbacks": int,
     "owes_evaluation": bool,
     "precision": str,

@@ -15,6 +15,7 @@ from hvdtrain.tasks._task import Gathered
 if TYPE_CHECKING:
     from hvdtrain.data.prepared import Dataset
     from hvdtrain.tasks._task import Task
+    from hvdtrain.train.assemble import Assembly
     from hvdtrain.train.precision import Precision
     from hvdtrain.world import World
 
@@ -51,6 +52,21 @@ def evaluate(
         samples=len(dataset) if limit is None else min(limit, len(dataset)),
         seconds=time.perf_counter() - began,
         part=part,
+    )
+
+
+def validate(run: Assembly) -> EvalRecord:
+    """Return the metrics of a run's model as it is, over its validation data or as much of it as the recipe says."""
+    loop = run.loop
+    return evaluate(
+        loop.model,
+        loop.task,
+        run.data.val,
+        world=loop.world,
+        precision=loop.precision,
+        batch_size=run.batch.micro_batch_size,
+        limit=run.recipe.train.eval_samples,
+        step=loop.step,
     )
 
 

@@ -113,14 +113,15 @@ class Loop:
         return self.phases[-1].strategy.coupled
 
     @property
-    def _synchronises(self) -> bool:
+    def synchronises(self) -> bool:
+        """Whether the workers ever agree on a model."""
         return all(run.strategy.synchronises for run in self.phases)
 
     @contextmanager
     def agreed(self) -> Iterator[None]:
         """Let the model have the parameters that all workers agree on, for an evaluation or a checkpoint."""
         with ExitStack() as stack:
-            if self._synchronises:
+            if self.synchronises:
                 stack.enter_context(self.statistics.averaged())
             for run in self.phases:
                 stack.enter_context(run.strategy.agreed())
@@ -143,7 +144,7 @@ class Loop:
         Raises:
             DivergedError: they have not; raised on all workers.
         """
-        if self._synchronises:
+        if self.synchronises:
             replicas.check(dict(self.model.named_parameters()), self.world, self.training_workers, self.step)
 
     def _update(self) -> Update:

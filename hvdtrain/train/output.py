@@ -40,7 +40,7 @@ def has_ended(output_dir: Path, step: int) -> bool:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST_RECORD))
             last = json.loads(file.read().splitlines()[-1])
         return bool(last["event"] == "end" and last["step"] == step)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
 
 

@@ -70,12 +70,12 @@ def take_up(assembly: Assembly, world: World, snapshot: Snapshot, source: str) -
     return Origin(None, workers, counts, tuple(notes), snapshot.state.get("objective", {}), source, rollbacks, owes)
 
 
-def roll_back(assembly: Assembly, world: World) -> dict[str, Any] | None:
+def roll_back(assembly: Assembly, world: World) -> tuple[str, Mapping[str, Any]] | None:
     """Go back to the newest whole checkpoint of the run, and on with the samples that would come now: those between it
     and here are left out. All workers call it together.
 
     Returns:
-        What the checkpoint knows of the best evaluation; None where there is no checkpoint.
+        The checkpoint's path and its state; None where there is no checkpoint.
     """
     path, _ = on_first(world, lambda: _choose(assembly.recipe.output_dir, "auto"))
     if path is None:
@@ -88,7 +88,7 @@ def roll_back(assembly: Assembly, world: World) -> dict[str, Any] | None:
     together(world, lambda: _continue(assembly, snapshot, path))
     assembly.loop.loader.load_state_dict(here)
     _count_what_is_left(assembly)
-    return dict(snapshot.state.get("objective", {}))
+    return path, snapshot.state
 
 
 def _choose(output_dir: Path, wanted: str) -> tuple[str | None, list[str]]:

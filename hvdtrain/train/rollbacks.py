@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +37,13 @@ class Rollbacks:
         self.checkpoint = found[0] if found else None
 
     def is_saved(self) -> bool:
-        """Whether the newest checkpoint is this step's, where all workers know it: before the first update."""
-        return Path(self.checkpoint or "").name == f"step-{self._assembly.loop.step}"
+        """Whether the newest checkpoint is the run's own of this step; for worker 0 to say."""
+        own = Path(self._assembly.recipe.output_dir) / "checkpoints" / f"step-{self._assembly.loop.step}"
+        return self.checkpoint is not None and Path(self.checkpoint).absolute() == own.absolute()
 
-    def go_back(self, error: NonFiniteError) -> tuple[ProblemRecord, dict[str, Any]]:
-        """Go back to the newest checkpoint, and on with the samples that come now; return the record of it, and what
-        the checkpoint knows of the best evaluation.
+    def go_back(self, error: NonFiniteError) -> tuple[ProblemRecord, Mapping[str, Any]]:
+        """Go back to the newest checkpoint, and on with the samples that come now; return the record of it, and the
+        state that the checkpoint has.
 
         Raises:
             NonFiniteError: the recipe wants none, the workers are not at the same point, none are left, or there is no
@@ -52,12 +54,13 @@ class Rollbacks:
             raise self.told(error) from error
         at = self._assembly.loop.step
         self.count += 1
-        objective = roll_back(self._assembly, self._world)
-        if objective is None:
+        found = roll_back(self._assembly, self._world)
+        if found is None:
             raise self.told(error) from error
+        self.checkpoint, state = found
         step = self._assembly.loop.step
         action = f"back from step {at} to {step}, and on with other samples (rollback {self.count} of at most {limit})"
-        return ProblemRecord(step=step, problem=str(error), action=action), objective
+        return ProblemRecord(step=step, problem=str(error), action=action), state
 
     def told(self, error: RunError) -> RunError:
         """Return the error with what a person can go on from."""

@@ -13,7 +13,7 @@ from hvdtrain.metrics import activity
 from hvdtrain.metrics.records import EvalRecord, ProblemRecord, Record, ResizeRecord, StepRecord
 from hvdtrain.train import state
 from hvdtrain.train.beginning import start_record
-from hvdtrain.train.evaluation import evaluate
+from hvdtrain.train.evaluation import validate
 from hvdtrain.train.objective import Objective
 from hvdtrain.train.output import has_ended
 from hvdtrain.train.resume import Origin, resume, run_identity, take_up
@@ -160,15 +160,17 @@ class Run:
     def _catch_up(self) -> Generator[Record, None, str]:
         """Do what was still due where the run was broken off; return why it ends here, or nothing."""
         owed, self._owes_evaluation = self._owes_evaluation, False
-        unsaved = self.ending != "" and not self._rollbacks.is_saved()
+        saved: bool = on_first(self._world, self._rollbacks.is_saved)
+        unsaved = self.ending != "" and not saved
         if owed or unsaved:
-            yield from self._evaluate_and_save(owed, unsaved, last=unsaved)
+            yield from self._evaluate_and_save(owed, unsaved, last=unsaved, saved=saved)
         return self.ending
 
     def _roll_back(self, error: NonFiniteError) -> ProblemRecord:
         """Go back to the newest checkpoint; raise the error where that may not be."""
-        record, objective = self._rollbacks.go_back(error)
-        self._objective.load_state_dict(objective)
+        record, kept = self._rollbacks.go_back(error)
+        self._objective.load_state_dict(kept.get("objective", {}))
+        self._owes_evaluation = kept["owes_evaluation"]
         self._window.restart()
         if self._commits is not None:
             self._commits.turn()
@@ -212,7 +214,8 @@ class Run:
         yield record
         return stop_asked
 
-    def _evaluate_and_save(self, evaluates: bool, saves: bool, *, last: bool) -> Iterator[Record]:
+    def _evaluate_and_save(self, evaluates: bool, saves: bool, *, last: bool, saved: bool = False) -> Iterator[Record]:
+        """Do both or either; where this step is `saved` already, it is only marked if it is the best."""
         began = time.perf_counter()
         self._loop.check_weights()
         best = False
@@ -221,29 +224,17 @@ class Run:
             if evaluates:
                 best = yield from self._evaluate()
             last = last or self._objective.exhausted
-            if best and self._config.keep_best and not (saves or last) and self._rollbacks.is_saved():
-                self._checkpoints.begin(self._loop.step, self._objective.facts())
-            elif saves or (best and self._config.keep_best) or last:
-                yield from self._save(best, last=last)
+            if saves or last or (best and self._config.keep_best):
+                yield from self._save(best, last=last, only_marks=saved and not (saves or last))
         # The next step begins together, so that no worker's wait for this one's disk counts as its imbalance.
         self._world.gather(None)
         self._window.leave_out(time.perf_counter() - began)
 
     def _evaluate(self) -> Generator[Record, None, bool]:
         """Evaluate, and return whether no evaluation was better before."""
-        loop = self._loop
-        record = evaluate(
-            loop.model,
-            loop.task,
-            self._assembly.data.val,
-            world=self._world,
-            precision=loop.precision,
-            batch_size=self._assembly.batch.micro_batch_size,
-            limit=self._config.eval_samples,
-            step=loop.step,
-        )
+        record = validate(self._assembly)
         self._objective.check(record.metrics, self._config)
-        best = self._assembly.data.may_choose and self._objective.see(loop.step, record.metrics)
+        best = self._assembly.data.may_choose and self._objective.see(record.step, record.metrics)
         self._last_eval = replace(record, best=best)
         yield self._last_eval
         activity.begin("making a sample")
@@ -274,16 +265,19 @@ class Run:
         }
         return state.take(self._loop, extra)
 
-    def _save(self, best: bool, *, last: bool) -> Iterator[Record]:
+    def _save(self, best: bool, *, last: bool, only_marks: bool) -> Iterator[Record]:
         """Save; every worker takes part in taking the snapshot, and one writes it."""
         marked = self._objective.facts() if best and self._config.keep_best else None
         activity.begin("saving a checkpoint")
-        snapshot = self._snapshot()
-        if self._commits is not None:
+        snapshot = None if only_marks else self._snapshot()
+        if self._commits is not None and snapshot is not None:
             self._commits.keep(snapshot)
         record = problem = None
         try:
-            record = self._checkpoints.save(snapshot, marked)
+            if snapshot is None:
+                self._checkpoints.begin(self._loop.step, marked)
+            else:
+                record = self._checkpoints.save(snapshot, marked)
         except RunError as error:
             problem = str(error)
         if problem := self._world.gather(problem)[0]:

@@ -13,6 +13,7 @@ from hvdtrain.train.checkpoint import Snapshot
 
 if TYPE_CHECKING:
     from hvdtrain.train.loop import Loop
+    from hvdtrain.world import World
 
 _OWN, _STATISTICS = "workers", "statistics"
 
@@ -29,10 +30,8 @@ def take(loop: Loop, extra: Mapping[str, Any]) -> Snapshot:
         name = run.phase.name
         optimizers[name], owned = _flatten(run.strategy.state_dict(), name)
         tensors |= owned
-        for key, tensor in run.strategy.own_state().items():
-            tensors[f"{_OWN}.{name}.{key}"] = loop.world.concatenate(tensor.unsqueeze(0), f"own.{key}")
-    for key, tensor in loop.statistics.own_state().items():
-        tensors[f"{_OWN}.{_STATISTICS}.{key}"] = loop.world.concatenate(tensor.unsqueeze(0), f"own.{key}")
+        tensors |= _stacked(run.strategy.own_state(), f"{_OWN}.{name}.", loop.world)
+    tensors |= _stacked(loop.statistics.own_state(loop.synchronises), f"{_OWN}.{_STATISTICS}.", loop.world)
     scaler = loop.precision.scaler
     state = {
         "step": loop.step,
@@ -43,7 +42,7 @@ def take(loop: Loop, extra: Mapping[str, Any]) -> Snapshot:
         "optimizers": optimizers,
         "encoder": loop.encoder.state(),
         "scaler": None if scaler is None else scaler.state_dict(),
-        "skipped": loop.skipped,
+        "skipped": loop.world.gather(loop.skipped),
         **extra,
     }
     return Snapshot(model_tensors(loop.model), tensors, state)
@@ -69,11 +68,28 @@ def put_back(loop: Loop, snapshot: Snapshot) -> None:
         optimizers.check_state(saved["state"], run.parameters, adam="betas" in saved["param_groups"][0])
         run.strategy.load_state_dict(saved)
         run.strategy.load_own_state(_rows(snapshot, name), loop.world.rank)
-    loop.statistics.load_own_state(_rows(snapshot, _STATISTICS))
+    loop.statistics.load_own_state(_rows(snapshot, _STATISTICS), loop.synchronises)
     if loop.precision.scaler is not None and snapshot.state["scaler"]:
         loop.precision.scaler.load_state_dict(snapshot.state["scaler"])
     loop.loader.load_state_dict(snapshot.state["loader"])
-    loop.step, loop.skipped = snapshot.state["step"], snapshot.state["skipped"]
+    loop.step, skipped = snapshot.state["step"], [int(count) for count in snapshot.state["skipped"]]
+    loop.skipped = skipped[loop.world.rank] if len(skipped) == loop.world.size else max(skipped)
+
+
+def _stacked(own: Mapping[str, torch.Tensor], prefix: str, world: World) -> dict[str, torch.Tensor]:
+    """Return what each worker has of its own, (workers, ...) each, under names with a prefix: one collective for all
+    tensors of a type.
+    """
+    found: dict[str, torch.Tensor] = {}
+    kinds: dict[tuple[torch.dtype, torch.device], list[str]] = {}
+    for name, tensor in own.items():
+        kinds.setdefault((tensor.dtype, tensor.device), []).append(name)
+    for (dtype, _), names in kinds.items():
+        flat = torch.cat([own[name].flatten() for name in names])
+        rows = world.concatenate(flat.unsqueeze(0), f"own.{prefix}{dtype}")
+        for name, part in zip(names, torch.split(rows, [own[name].numel() for name in names], dim=1), strict=True):
+            found[prefix + name] = part.reshape(-1, *own[name].shape)
+    return {prefix + name: found[prefix + name] for name in own}
 
 
 def _rows(snapshot: Snapshot, name: str) -> dict[str, torch.Tensor]:

@@ -64,3 +64,19 @@ def test_workers_go_back_together_and_on_as_one_would(history, sync: str, worker
     mine, theirs = ([(r["step"], r["loss"]) for r in run if r["event"] == "step"] for run in (alone, together))
     assert [step for step, _ in theirs] == [*range(1, 15), *range(11, 21)]
     assert [loss for _, loss in theirs] == pytest.approx([loss for _, loss in mine], rel=1e-5)
+
+
+def test_a_rollback_from_the_last_batch_of_an_epoch_ends_all_workers(
+    horovodrun, workers_folder: Path, small_recipe: Path, tmp_path: Path
+) -> None:
+    """No samples are left to go on with: the run is what its checkpoint was."""
+    output = tmp_path / "run"
+    faulty = [workers_folder / "train_with_fault.py", "nan", "1", "0", "train", str(small_recipe)]
+    settings = ["train.on_nonfinite=rollback", "train.max_steps=null", "train.epochs=1", "train.eval_interval=0"]
+    horovodrun(2, *faulty, *settings, f"output_dir={output}")
+    records = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    [end] = [record for record in records if record["event"] == "end"]
+    [problem] = [record for record in records if record["event"] == "problem"]
+    assert end["reason"] == "finished"
+    assert end["step"] == problem["step"] < max(record["step"] for record in records)
+    assert end["checkpoint"] == str(output / "checkpoints" / f"step-{end['step']}")

@@ -15,7 +15,7 @@ from hvdtrain.metrics.strategies import StrategyRecord
 from hvdtrain.train import device as devices
 from hvdtrain.train.assemble import Assembly, assemble
 from hvdtrain.train.engine import join
-from hvdtrain.train.evaluation import evaluate
+from hvdtrain.train.evaluation import validate
 from hvdtrain.train.interrupt import Interrupt
 
 if TYPE_CHECKING:
@@ -81,16 +81,7 @@ def _validate(run: Assembly) -> dict[str, float]:
     loop = run.loop
     loop.check_weights()
     with loop.agreed():
-        record = evaluate(
-            loop.model,
-            loop.task,
-            run.data.val,
-            world=loop.world,
-            precision=loop.precision,
-            batch_size=run.batch.micro_batch_size,
-            limit=run.recipe.train.eval_samples,
-            step=loop.step,
-        )
+        record = validate(run)
     return dict(record.metrics)
 
 

@@ -1,7 +1,7 @@
 """`hvdtrain train` with a fault planted: FAULT RANK STEP, then the command's arguments.
 
 raise: that worker raises an exception of no expected kind; nan: its loss is not a number the first time that it does
-that step; refuse: a data error of its own; bit: a bit of one of its weights flips.
+that step; refuse: a data error of its own; bit: a bit of one of its weights flips. STEP 0 is the last one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ update, done = Loop._update, []
 
 
 def faulty(self: Loop):
-    if self.world.rank != rank or self.step != step - 1 or done:
+    if self.world.rank != rank or self.step != (step or self.total_steps) - 1 or done:
         return update(self)
     done.append(step)
     if fault == "raise":

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from hvdtrain.cli import launch
-from hvdtrain.errors import RecipeError, UserError
+from hvdtrain.errors import RecipeError, RunError, UserError
 from hvdtrain.launch.command import Launch
 from hvdtrain.launch.host_facts import HostFacts, gather
 from hvdtrain.launch.hosts import Host, interface_to_others
@@ -211,3 +211,37 @@ def test_an_elastic_job_on_one_machine_is_told_its_interface(given: dict, alone:
     assert flags.get("network_interfaces") == (interface_to_others() if chosen else given.get("network_interfaces"))
     assert len(told) == chosen
     assert flags["gloo_timeout_seconds"] == 180
+
+
+@pytest.mark.parametrize(
+    ("resume", "began", "saved", "expected"),
+    [
+        ("never", False, False, "never"),
+        ("never", True, False, "auto"),
+        ("other/step-100", True, False, "other/step-100"),
+        ("other/step-100", True, True, "auto"),
+        ("auto", False, False, "auto"),
+    ],
+)
+def test_a_job_that_is_started_again_goes_on_from_what_is_its_own(
+    monkeypatch: pytest.MonkeyPatch, resume: str, began: bool, saved: bool, expected: str
+) -> None:
+    """What the directory holds is that once it has begun; but there may be nothing to go on from but the other run."""
+    asked: list[str] = []
+
+    class Fails:
+        def run(self) -> int:
+            if len(asked) > 1:
+                return 0
+            raise RunError("worker 1 was ended by SIGKILL")
+
+    def runner(request: Launch, *_: object) -> Fails:
+        asked.append(request.resume)
+        made = Fails()
+        made.began, made.saved = began, saved
+        return made
+
+    monkeypatch.setattr(launch, "_runner", runner)
+    request = Launch("gpt-shakespeare", 2, overrides=FITTING, resume=resume)
+    assert launch._run(request, plain=True, stop_timeout=1.0, host_check=False, restarts=2) == 0
+    assert asked == [resume, expected]

@@ -113,7 +113,7 @@ def test_running_statistics_are_the_mean_of_those_who_train() -> None:
         statistics = RunningStatistics(model, SummedWith(rank, others), 2)
         with statistics.averaged():
             assert model.running_mean.item() == expected
-            assert statistics.own_state()["running_mean"].item() == 3.0
+            assert statistics.own_state(True)["2.running_mean"].item() == 3.0
         assert model.running_mean.item() == 3.0
 
 

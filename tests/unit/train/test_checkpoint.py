@@ -145,7 +145,7 @@ def test_a_mark_that_means_no_checkpoint_leaves_the_newest(tmp_path: Path, conte
 
 WHOLE = {
     "step": 2, "world_size": 1, "global_batch_size": 4, "targets": 9, "precision": "fp32",
-    "loader": {}, "optimizers": {}, "encoder": {}, "identity": {}, "skipped": 0, "rollbacks": 0,
+    "loader": {}, "optimizers": {}, "encoder": {}, "identity": {}, "skipped": [0], "rollbacks": 0,
     "owes_evaluation": False,
 }  # fmt: skip
 
