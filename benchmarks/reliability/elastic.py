@@ -5,7 +5,7 @@
 Hosts are names of this machine, one worker each; the discovery script prints a file that the campaign writes. In 2-1-2
 and 3-2-3 a worker is killed at a random moment, which keeps its host out, and later a host is added; in 1-4-1 three
 hosts are added and later taken away. Whom the kill takes is drawn, worker 0 included. Each run must finish with all its
-updates, its last record and checkpoint, and at no step may its loss be further than 2 % from that of a run of one
+updates, its last record and checkpoint, and at no step may its loss be further than 5 % from that of a run of one
 worker. Every worker keeps an account of what it loads (tests/parallel/workers/faulty): each place in the order of
 samples must have been trained on, with the sample that a run of one worker has there, and again only right after a step
 to which the run went back. Trials are appended to benchmarks/results/reliability/elastic.jsonl.
@@ -33,7 +33,10 @@ from ledger import Ledger, table
 ACCOUNT = Path(__file__).parents[2] / "tests" / "parallel" / "workers" / "faulty"
 STEPS = {"2-1-2": 400, "3-2-3": 400, "1-4-1": 1000}
 """Updates of a run: one worker alone does a hundred in less time than horovodrun takes to see that hosts have come."""
-BATCH, COMMIT, LOSS_OFF = 12, 5, 0.02
+BATCH, COMMIT, LOSS_OFF = 12, 5, 0.05
+"""Of two and three workers that nobody disturbs, the worst of 400 small batches is off by 1.1 and 1.9 %: sums are
+rounded otherwise, and updates by Adam make more of it. A model or an optimizer that began anew is off by a multiple.
+"""
 NAMES = ("localhost", "127.0.0.1", socket.gethostname(), *sorted(get_local_host_addresses() - {"127.0.0.1"}))
 """What horovodrun takes for as many hosts, all of them this machine."""
 
