@@ -20,6 +20,7 @@ import random
 import signal
 import socket
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -96,7 +97,8 @@ def changes_of(shape: str) -> tuple[str, ...]:
 
 def records_of(output: Path) -> list[dict[str, Any]]:
     metrics = output / "metrics.jsonl"
-    return [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+    lines = metrics.read_text().splitlines(keepends=True) if metrics.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def losses(records: Sequence[dict[str, Any]]) -> dict[int, float]:
@@ -151,6 +153,7 @@ def trial(folder: Path, shape: str, draw: random.Random, expected: Alone) -> dic
     victim = None if shape.startswith("1") else draw.randrange(small)
     if victim is None:
         announce(NAMES[: max(sizes)])
+        await_size(job, output, max(sizes))  # horovodrun looks once a second: hosts that are gone by then never were
     elif (process := worker(output, victim)) is not None:
         process.send_signal(signal.SIGKILL)
     else:
@@ -159,6 +162,15 @@ def trial(folder: Path, shape: str, draw: random.Random, expected: Alone) -> dic
     await_step(job, output, min(STEPS[shape] - 50, max(second, steps(output) + 20)))
     announce(NAMES[:1] if shape.startswith("1") else NAMES[: small + 1])
     return {"victim": victim} | judge(folder, shape, ended(job, 240), expected)
+
+
+def await_size(job: subprocess.Popen[bytes], output: Path, size: int, timeout: float = 120) -> None:
+    """Wait until a run has come to so many workers."""
+    deadline = time.monotonic() + timeout
+    while job.poll() is None and time.monotonic() < deadline:
+        if any(record["event"] == "resize" and record["after"] == size for record in records_of(output)):
+            return
+        time.sleep(0.05)
 
 
 def judge(folder: Path, shape: str, code: int | None, expected: Alone) -> dict[str, Any]:
