@@ -78,7 +78,7 @@ class Checkpoints:
         evaluation that makes it the best so far.
 
         Raises:
-            RunError: it can't be written, or not be marked; which of both, and what is there, it says.
+            RunError: it can't be written, or what comes after that can't be done: it says which, and what is there.
         """
         began = time.perf_counter()
         final = self._directory / f"step-{snapshot.state['step']}"
@@ -91,17 +91,17 @@ class Checkpoints:
             if final.exists():
                 _set_aside(final)
             partial.rename(final)
-            sync(self._directory)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise RunError(f"can't write checkpoint {final}: {error}; older checkpoints are untouched") from error
         try:
+            sync(self._directory)
             if best is not None:
                 self._mark_best(final.name, best)
             self._prune()
         except OSError as error:
             raise RunError(
-                f"checkpoint {final} is whole, but can't be marked as the best, or others removed: {error}"
+                f"checkpoint {final} is whole, but can't be synced, marked as the best, or others removed: {error}"
             ) from error
         return CheckpointRecord(
             step=snapshot.state["step"], path=str(final), bytes=size, seconds=time.perf_counter() - began

@@ -127,6 +127,22 @@ def test_a_folder_that_vanished_is_made_again(tmp_path: Path) -> None:
     assert checkpoint.newest(tmp_path / "run" / "checkpoints")[0] == tmp_path / "run" / "checkpoints" / "step-2"
 
 
+def test_an_error_after_the_rename_says_that_the_checkpoint_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = saving.sync
+
+    def refuses_the_folder(path: Path) -> None:
+        if (path / "step-1").is_dir():
+            raise OSError(13, "Permission denied")
+        sync(path)
+
+    monkeypatch.setattr(saving, "sync", refuses_the_folder)
+    with pytest.raises(RunError, match=r"step-1 is whole, but can't be synced.*Permission denied"):
+        writer(tmp_path / "checkpoints").save(snapshot(1))
+    checkpoint.verify(tmp_path / "checkpoints" / "step-1")
+
+
 def test_everything_is_synced_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a power cut may leave a checkpoint under its name whose bytes never reached the disk."""
     events: list[str] = []
