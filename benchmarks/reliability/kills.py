@@ -81,7 +81,8 @@ def trouble(work: Work, output: Path, there: str) -> str:
     What was finished does not begin again.
     """
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    if [line["step"] for line in lines if line["event"] == "end"] != [STEPS]:
+    # A launcher that is killed lets its workers stop, which is an end too.
+    if [line["step"] for line in lines if line["event"] == "end" and line["reason"] != "stopped"] != [STEPS]:
         return "the records have another number of ends than one"
     resumed = Path([line["resumed_from"] for line in lines if line["event"] == "start"][-1] or "").name
     if there != f"step-{STEPS}" and resumed != there:
