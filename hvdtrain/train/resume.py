@@ -64,7 +64,7 @@ def take_up(assembly: Assembly, world: World, snapshot: Snapshot, source: str) -
     if before != now:
         notes.append(f"trained in {before} up to step {step}, in {now} from here")
     if workers != world.size and state.has_own(snapshot):
-        agreed = "worker 0's" if assembly.recipe.sync.name == "none" else "what they agreed on"
+        agreed = "worker 0's model" if state.were_apart(snapshot) else "what they agreed on"
         notes.append(f"{workers} workers had state of their own at step {step}: it goes on as {agreed}")
     rollbacks, owes = snapshot.state["rollbacks"], snapshot.state["owes_evaluation"]
     return Origin(None, workers, counts, tuple(notes), snapshot.state.get("objective", {}), source, rollbacks, owes)

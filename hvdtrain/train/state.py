@@ -103,6 +103,11 @@ def has_own(snapshot: Snapshot) -> bool:
     return any(name.startswith(f"{_OWN}.") for name in snapshot.optimizer)
 
 
+def were_apart(snapshot: Snapshot) -> bool:
+    """Whether its workers never agreed on a model: then it has worker 0's."""
+    return any(name.startswith(f"{_OWN}.") and ".none.parameters." in name for name in snapshot.optimizer)
+
+
 def _how_to_keep(batch: int, loop: Loop) -> str:
     """Say what continues a run of another global batch with the workers that there are."""
     workers = loop.training_workers

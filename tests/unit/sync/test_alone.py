@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from hvdtrain.sync import none
+from hvdtrain.train.checkpoint import Snapshot
+from hvdtrain.train.state import were_apart
 
 VALUES = {0: 1.0, 1: 2.0}
 
@@ -53,6 +55,11 @@ def test_more_or_fewer_go_on_with_worker_0s() -> None:
         strategy.load_own_state(rows(), rank)
         assert torch.equal(parameter, values)
         assert torch.equal(moment(strategy, parameter), moment(expected, values))
+
+
+def test_a_checkpoint_knows_that_its_workers_never_agreed() -> None:
+    assert were_apart(Snapshot({}, {f"workers.translation.{name}": rows for name, rows in rows().items()}, {}))
+    assert not were_apart(Snapshot({}, {"workers.translation.local_sgd.parameters": torch.ones(2, 3)}, {}))
 
 
 def test_one_worker_has_nothing_of_its_own() -> None:
