@@ -8,7 +8,7 @@ last. A trial counts where the kill ended the job before its last step was logge
 Of the job no process and nothing in shared memory may be left. It is then started anew with
 --resume auto, which must go on from the newest checkpoint that the kill left. Its last checkpoint, with optimizer
 state, place in the order of samples and all else, is compared with that of a run that was left alone, which is made
-once for each task and strategy. The losses after the resume must be the same too. Trials are appended to
+once for each task, strategy and controller (three workers' sums are rounded otherwise over MPI than over Gloo). The losses after the resume must be the same too. Trials are appended to
 benchmarks/results/reliability/kills.jsonl.
 """
 
@@ -21,7 +21,6 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +57,18 @@ def losses(output: Path) -> dict[int, Any]:
 
 def reference(work: Work) -> float:
     """Make the run that is left alone, if it is not there; return the seconds from its first to its last step."""
-    output = work.folder / "whole"
+    output = work.folder / whole(work)
     if not (output / "report.json").exists():
-        finished = run(work.command("whole"))
+        finished = run(work.command(whole(work)))
         if finished.returncode:
             raise SystemExit(f"{work.task}, {work.sync}: {finished.stdout}{finished.stderr}")
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     return float(next(line["elapsed"] for line in reversed(lines) if line["event"] == "end"))
+
+
+def whole(work: Work) -> str:
+    """Return the name of the run that is left alone."""
+    return f"whole-{work.controller}"
 
 
 def newest(output: Path) -> str:
@@ -87,10 +91,11 @@ def trouble(work: Work, output: Path, there: str) -> str:
     resumed = Path([line["resumed_from"] for line in lines if line["event"] == "start"][-1] or "").name
     if there != f"step-{STEPS}" and resumed != there:
         return f"went on from {resumed or 'nothing'}, not from {there or 'nothing'}"
-    if unlike := different(work.folder / "whole", output):
+    alone = work.folder / whole(work)
+    if unlike := different(alone, output):
         return f"differs in {unlike}"
-    whole, after = losses(work.folder / "whole"), losses(output)
-    other = [step for step in whole if whole[step] != after.get(step)]
+    expected, found = losses(alone), losses(output)
+    other = [step for step in expected if expected[step] != found.get(step)]
     return f"losses of steps {other[:5]} differ" if other else ""
 
 
@@ -146,9 +151,9 @@ def main() -> None:
         folder = asked.folder / f"{task}-{sync}".replace(" ", "-").replace(",", "")
         folder.mkdir(parents=True, exist_ok=True)
         controllers = CONTROLLERS.get(sync, ("gloo", "mpi"))
-        work = Work(task, sync, folder, workers=3 if sync == "dedicated server" else 2, controller=controllers[0])
-        victim, seconds, controller = draw.choice(VICTIMS), reference(work), draw.choice(controllers)
-        facts = trial(replace(work, controller=controller), victim, draw.uniform(0, seconds))
+        controller, victim = draw.choice(controllers), draw.choice(VICTIMS)
+        work = Work(task, sync, folder, workers=3 if sync == "dedicated server" else 2, controller=controller)
+        facts = trial(work, victim, draw.uniform(0, reference(work)))
         ledger.add(task=task, sync=sync, victim=victim, controller=controller, steps=STEPS, **facts)
         print(f"[{number + 1}/{asked.trials}] {task}, {sync}, {controller}, {victim}: {facts}", flush=True)
     counted = [one for one in ledger.trials if not one["ok"] or (one["hit"] and one["killed_at_step"] < STEPS)]
