@@ -8,8 +8,8 @@ last. A trial counts where the kill ended the job before its last step was logge
 Of the job no process and nothing in shared memory may be left. It is then started anew with
 --resume auto, which must go on from the newest checkpoint that the kill left. Its last checkpoint, with optimizer
 state, place in the order of samples and all else, is compared with that of a run that was left alone, which is made
-once for each task, strategy and controller (three workers' sums are rounded otherwise over MPI than over Gloo). The losses after the resume must be the same too. Trials are appended to
-benchmarks/results/reliability/kills.jsonl.
+once for each task, strategy and controller (three workers' sums are rounded otherwise over MPI than over Gloo). The
+losses after the resume must be the same too. Trials are appended to benchmarks/results/reliability/kills.jsonl.
 """
 
 from __future__ import annotations
