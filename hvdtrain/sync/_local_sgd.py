@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from hvdtrain.eager import SGD
 from hvdtrain.errors import SetupError
 from hvdtrain.sync._apart import Apart
 from hvdtrain.sync._strategy import NamedParameters, apply
@@ -119,9 +120,7 @@ class OuterSGD:
     def __init__(self, options: Outer, flat: Tensor, world: World) -> None:
         self._world = world
         self._anchor = torch.nn.Parameter(flat.clone())
-        self._optimizer = torch.optim.SGD(
-            [self._anchor], lr=options.lr, momentum=options.momentum, nesterov=options.nesterov
-        )
+        self._optimizer = SGD([self._anchor], lr=options.lr, momentum=options.momentum, nesterov=options.nesterov)
 
     def begin(self, flat: Tensor) -> None:
         """Remember the parameters (L,) that a period begins with."""

@@ -57,8 +57,9 @@ class _InPlace(torch.autograd.Function):
         for rows, wanted in _chunks(logits, targets):
             with torch.enable_grad():
                 leaf = rows.float().detach().requires_grad_()
-                loss = _plain(leaf, wanted, ctx.label_smoothing)
-            rows.copy_(torch.autograd.grad(loss, leaf, upstream)[0])
+                # Given as the gradient's start, `upstream` would have torch import sympy to compare two shapes: 0.5 s.
+                loss = _plain(leaf, wanted, ctx.label_smoothing) * upstream
+            rows.copy_(torch.autograd.grad(loss, leaf)[0])
         return logits, None, None
 
 

@@ -147,14 +147,18 @@ def build_model(recipe: Recipe, spec: DataSpec, device: torch.device) -> torch.n
     Raises:
         SetupError: it does not fit into memory.
     """
-    build = registry.find("models", recipe.model.name).build
-    devices.check_memory(recipe.model.name, lambda: build(recipe.model, spec))
-    torch.manual_seed(recipe.seed)
+    chosen = registry.find("models", recipe.model.name)
+
+    def build() -> torch.nn.Module:
+        torch.manual_seed(recipe.seed)
+        model: torch.nn.Module = chosen.build(recipe.model, spec)
+        return model
+
     try:
-        model: torch.nn.Module = build(recipe.model, spec)
-        return model.to(device)
+        return devices.build_within_memory(recipe.model.name, build).to(device)
     except (RuntimeError, MemoryError) as error:
-        raise SetupError(f"model {recipe.model.name} can't be built here: {str(error).splitlines()[0]}") from error
+        why = (str(error) or "there is no memory left").splitlines()[0]
+        raise SetupError(f"model {recipe.model.name} can't be built here: {why}") from error
 
 
 def make_schedule(recipe: Recipe, global_batch_size: int, steps: int) -> Schedule:

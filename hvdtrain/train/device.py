@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import psutil
 import torch
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from hvdtrain.errors import SetupError
 from hvdtrain.launched import usable_cores
@@ -87,10 +89,46 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def check_memory(name: str, build: Callable[[], torch.nn.Module]) -> None:
+def build_within_memory(name: str, build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    """Build a model, and a large one only if its parameters fit into the machine.
+
+    Raises:
+        SetupError: they take more than there is.
+    """
+    try:
+        with _limited_to(psutil.virtual_memory().total // 16):
+            return build()
+    except (MemoryError, RuntimeError):
+        _check_memory(name, build)
+        return build()
+
+
+@contextmanager
+def _limited_to(left: int) -> Iterator[None]:
+    """Let no model be built whose parameters take more than `left` bytes; each is counted before it is filled.
+
+    Raises:
+        MemoryError: one was.
+    """
+
+    def count(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter | None) -> None:
+        nonlocal left
+        left -= 0 if parameter is None else parameter.numel() * parameter.element_size()
+        if left < 0:
+            raise MemoryError
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _check_memory(name: str, build: Callable[[], torch.nn.Module]) -> None:
     """Make sure that a model's parameters fit into the machine, by building it without memory first.
 
     Where memory is promised before it is used, as on Linux, the kernel would end a process that uses too much of it.
+    For what it is built of then, torch imports its compiler: about a second and 70 MB.
 
     Raises:
         SetupError: they take more than there is.

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from hvdtrain.eager import SGD, AdamW
 from hvdtrain.errors import CheckpointError
 from hvdtrain.recipe.optimizers import AdamWConfig, SGDConfig
 
@@ -26,10 +27,8 @@ def build(config: AdamWConfig | SGDConfig, parameters: Iterable[torch.nn.Paramet
     groups = [group for group in groups if group["params"]]
     if isinstance(config, AdamWConfig):
         fused = trained[0].device.type in ("cpu", "cuda") if config.fused == "auto" else config.fused
-        return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
-    return torch.optim.SGD(
-        groups, lr=config.lr, momentum=config.momentum, dampening=config.dampening, nesterov=config.nesterov
-    )
+        return AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
+    return SGD(groups, lr=config.lr, momentum=config.momentum, dampening=config.dampening, nesterov=config.nesterov)
 
 
 def check_state(state: Mapping[int, Mapping[str, Any]], parameters: Iterable[torch.nn.Parameter], adam: bool) -> None:

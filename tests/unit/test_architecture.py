@@ -14,7 +14,7 @@ import hvdtrain
 from hvdtrain import registry
 
 ROOT = Path(hvdtrain.__file__).parent
-BASE = {"", "errors", "registry", "registered", "launched"}
+BASE = {"", "errors", "registry", "registered", "launched", "eager"}
 MAY_IMPORT = {
     "metrics": set(),
     "models": {"metrics"},
@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "scaling": {"metrics", "recipe", "report", "launch"},
     "cli": {"metrics", "models", "data", "world", "tasks", "sync", "recipe", "train", "report", "launch", "scaling"},
     "errors": set(),
+    "eager": set(),
     "launched": set(),
     "registry": set(),
     "registered": set(),

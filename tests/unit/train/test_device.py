@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
@@ -49,8 +51,28 @@ def test_a_model_that_is_larger_than_the_machine_is_refused_before_it_takes_memo
     with pytest.raises(
         SetupError, match=r"model huge can't be built here: its parameters take 40,000 GB, and this machine"
     ):
-        device.check_memory("huge", lambda: torch.nn.Linear(100_000, 100_000_000, bias=False))
-    device.check_memory("small", lambda: torch.nn.Linear(3, 4))
+        device.build_within_memory("huge", lambda: torch.nn.Linear(100_000, 100_000_000, bias=False))
+
+
+def test_a_large_model_is_looked_at_before_it_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer of 4 x 4 takes 80 bytes. Of 1,600 a sixteenth, 100, are not worth a look; 240 do fit, 1,680 do not."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=1600))
+    filled: list[str] = []
+    monkeypatch.setattr(torch.nn.init, "kaiming_uniform_", lambda tensor, **options: filled.append(tensor.device.type))
+
+    def built(layers: int) -> list[str]:
+        filled.clear()
+        model = device.build_within_memory(
+            "deep", lambda: torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(layers)))
+        )
+        assert len(model) == layers  # type: ignore[arg-type]
+        return filled
+
+    assert built(1) == ["cpu"]
+    assert built(3) == ["cpu", *3 * ["meta"], *3 * ["cpu"]]
+    with pytest.raises(SetupError, match="its parameters take"):
+        built(21)
+    assert filled == ["cpu", *21 * ["meta"]]
 
 
 @pytest.fixture
