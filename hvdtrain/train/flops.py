@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from hvdtrain.models._texts import valid_tokens
 
@@ -65,9 +68,29 @@ def _counted(model: torch.nn.Module, task: Task, batch: Batch) -> int:
     its CPU kernel."""
     was_training = model.training
     model.eval()
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    counter = _Counter()
+    with counter, sdpa_kernel(SDPBackend.MATH):
         for phase in task.phases:
             trained = [p for name, p in model.named_parameters() if p.requires_grad and phase.trains(name)]
             torch.autograd.grad(phase.loss(model, batch), trained, allow_unused=True)
     model.train(was_training)
-    return int(counter.get_total_flops())
+    return counter.total
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts as `torch.utils.flop_counter.FlopCounterMode` does, by the same formulas."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+# torch wraps this method of any mode for its compiler, see hvdtrain/eager.py.
+_Counter.__torch_dispatch__ = inspect.unwrap(_Counter.__torch_dispatch__)  # type: ignore[method-assign]

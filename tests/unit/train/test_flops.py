@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from hvdtrain.data.encoders import PairEncoder, TextEncoder
-from hvdtrain.data.example_sets import PairDataset, TextDataset
+from hvdtrain.data.encoders import ImageEncoder, PairEncoder, TextEncoder
+from hvdtrain.data.example_sets import ArrayDataset, PairDataset, TextDataset
 from hvdtrain.data.token_rows import TokenRows
 from hvdtrain.data.tokenizers.bytes import ByteTokenizer
-from hvdtrain.models import bilstm, cnn1d, transformer, transformer_encoder
+from hvdtrain.models import bilstm, cnn, cnn1d, mlp, resnet, transformer, transformer_encoder
 from hvdtrain.tasks import classification, translation
 from hvdtrain.train.flops import flops_per_target
 
@@ -76,3 +77,15 @@ def test_a_transformers_attention_is_counted(training: bool) -> None:
     assert flops_per_target(model, task, data, CPU) == expected / (6 + 2)
     assert model.training is training
     assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("module", [cnn, resnet, mlp])
+def test_products_and_convolutions_are_counted_as_torchs_counter_does(module) -> None:
+    encoder = ImageEncoder(shape=(1, 28, 28), mean=np.zeros(1), std=np.ones(1), class_names=("0", "1"))
+    task = classification.build(classification.Config(), encoder)
+    model = module.build(module.Config(), task.spec)
+    labels = np.zeros(3, dtype=np.int64)
+    data = ArrayDataset(np.zeros((3, 1, 28, 28), dtype=np.uint8), encoder, np.arange(3), labels, labels)
+    with FlopCounterMode(display=False) as counter:
+        task.phases[0].loss(model, data.batch(np.arange(2))).backward()
+    assert flops_per_target(model, task, data, CPU) == counter.get_total_flops() / 2 > 0
