@@ -16,7 +16,7 @@ def eager(optimizer: type[T]) -> type[T]:
 
     torch 2 wraps these methods (`torch._disable_dynamo`, `_use_grad_for_differentiable` in torch/optim/optimizer.py) so
     that `torch.compile` leaves them alone, for which the first call imports all of `torch._dynamo`, sympy included:
-    about a second and 70 MB of each worker.
+    about a second and 60 MB of each worker.
     """
     unwrapped = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
     methods: dict[str, Any] = {name: inspect.unwrap(getattr(optimizer, name)) for name in unwrapped}

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 import torch
@@ -95,17 +95,31 @@ def build_within_memory(name: str, build: Callable[[], torch.nn.Module]) -> torc
     Raises:
         SetupError: they take more than there is.
     """
+    model = _build_small(build)
+    if model is not None:
+        return model
+    _check_memory(name, build)
+    return build()
+
+
+def _build_small(build: Callable[[], torch.nn.Module]) -> torch.nn.Module | None:
+    """Build a model whose parameters take a sixteenth of the machine's memory at most; else return nothing."""
     try:
         with _limited_to(psutil.virtual_memory().total // 16):
             return build()
-    except (MemoryError, RuntimeError):
-        _check_memory(name, build)
-        return build()
+    except MemoryError:
+        return None
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        return None
 
 
 @contextmanager
 def _limited_to(left: int) -> Iterator[None]:
-    """Let no model be built whose parameters take more than `left` bytes; each is counted before it is filled.
+    """Let no model be built whose parameters take more than `left` bytes, those that are replaced counted with them.
+
+    torch's layers register a parameter before they fill it. In deterministic mode torch itself would fill it first.
 
     Raises:
         MemoryError: one was.
@@ -117,18 +131,21 @@ def _limited_to(left: int) -> Iterator[None]:
         if left < 0:
             raise MemoryError
 
+    mode: Any = torch.utils.deterministic
+    fills, mode.fill_uninitialized_memory = mode.fill_uninitialized_memory, False
     hook = register_module_parameter_registration_hook(count)
     try:
         yield
     finally:
         hook.remove()
+        mode.fill_uninitialized_memory = fills
 
 
 def _check_memory(name: str, build: Callable[[], torch.nn.Module]) -> None:
     """Make sure that a model's parameters fit into the machine, by building it without memory first.
 
     Where memory is promised before it is used, as on Linux, the kernel would end a process that uses too much of it.
-    For what it is built of then, torch imports its compiler: about a second and 70 MB.
+    For what it is built of then, torch imports its compiler: about a second and 60 MB.
 
     Raises:
         SetupError: they take more than there is.

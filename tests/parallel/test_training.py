@@ -168,3 +168,13 @@ def test_another_number_of_workers_goes_on_with_the_same_samples(
     assert (resize["before"], resize["after"]) == (3, 2)
     losses = [r["loss"] for r in records(output, "step")]
     assert losses == pytest.approx([r["loss"] for r in records(reference, "step")], rel=1e-5)
+
+
+def test_workers_do_not_import_torchs_compiler(
+    horovodrun, workers_folder: Path, small_recipe: Path, tmp_path: Path
+) -> None:
+    """Whatever a step calls must not: it is a second, and 60 MB of each. What is imported for good stands beside it."""
+    names = "torch._dynamo,sympy,pandas,matplotlib,horovod.torch"
+    changes = ["optimizer={name: sgd, lr: 0.1, momentum: 0.9}", "train.max_steps=2", f"output_dir={tmp_path / 'run'}"]
+    horovodrun(2, workers_folder / "imported.py", names, "train", small_recipe, *changes)
+    assert [(tmp_path / f"imported-{rank}").read_text() for rank in range(2)] == 2 * ["horovod.torch"]

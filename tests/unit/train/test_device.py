@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+import weakref
 from types import SimpleNamespace
+from typing import ClassVar
 
 import psutil
 import pytest
@@ -73,6 +75,39 @@ def test_a_large_model_is_looked_at_before_it_is_filled(monkeypatch: pytest.Monk
     with pytest.raises(SetupError, match="its parameters take"):
         built(21)
     assert filled == ["cpu", *21 * ["meta"]]
+
+
+class Layer(torch.nn.Module):
+    """A million numbers, 4 MB, and a note of how many layers there are while it is made."""
+
+    alive: ClassVar[list[int]] = []
+    there: ClassVar[weakref.WeakSet[Layer]] = weakref.WeakSet()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.there.add(self)
+        self.alive.append(len(self.there))
+        tensor = torch.empty(1_000_000)
+        self.filled = bool(tensor.isnan().all()) if tensor.device.type == "cpu" else None
+        self.weight = torch.nn.Parameter(tensor)
+
+
+def test_what_was_begun_is_gone_before_a_large_model_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=16 * 6_000_000))
+    Layer.alive.clear()
+    device.build_within_memory("deep", lambda: torch.nn.Sequential(Layer(), Layer()))
+    assert Layer.alive == [1, 2, 1, 2, 1, 2], "begun, without memory, and for good"
+
+
+def test_deterministic_mode_fills_no_memory_of_a_model_that_may_be_too_large() -> None:
+    """torch fills what is not initialised then, which would take the memory before it can be counted."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.utils.deterministic.fill_uninitialized_memory
+        assert not device.build_within_memory("small", Layer).filled
+        assert torch.utils.deterministic.fill_uninitialized_memory
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture

@@ -79,11 +79,25 @@ def test_a_transformers_attention_is_counted(training: bool) -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
+class Taught(torch.nn.Module):
+    """A network that looks at what it says in inference mode first, as one with a teacher does."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            self.network(inputs)
+        return self.network(inputs)
+
+
+@pytest.mark.parametrize("wrapped", [Taught, torch.nn.Sequential])
 @pytest.mark.parametrize("module", [cnn, resnet, mlp])
-def test_products_and_convolutions_are_counted_as_torchs_counter_does(module) -> None:
+def test_products_and_convolutions_are_counted_as_torchs_counter_does(module, wrapped) -> None:
     encoder = ImageEncoder(shape=(1, 28, 28), mean=np.zeros(1), std=np.ones(1), class_names=("0", "1"))
     task = classification.build(classification.Config(), encoder)
-    model = module.build(module.Config(), task.spec)
+    model = wrapped(module.build(module.Config(), task.spec))
     labels = np.zeros(3, dtype=np.int64)
     data = ArrayDataset(np.zeros((3, 1, 28, 28), dtype=np.uint8), encoder, np.arange(3), labels, labels)
     with FlopCounterMode(display=False) as counter:
