@@ -75,20 +75,22 @@ RECIPES = {
     "gpt-chinese": GPT,
     "gpt-shakespeare": GPT,
     "lstm-shakespeare": RECURRENT,
-    "mlp-binary": Shrunk(("train.epochs=3", "optimizer.lr=3e-2"), "accuracy", operator.gt, 0.85),
+    "mlp-binary": Shrunk(("train.epochs=8",), "accuracy", operator.gt, 0.85),
     "mlp-breast-cancer": Shrunk(("train.epochs=8",), "accuracy", operator.gt, 0.9),
-    "mlp-regression": Shrunk((*NO_DROPOUT, "train.epochs=20", "optimizer.lr=1e-2"), "r2", operator.gt, 0.35),
-    "mlp-sp500": Shrunk((*NO_DROPOUT, "train.epochs=1", "optimizer.lr=3e-3"), "r2", operator.gt, 0.15),
+    "mlp-regression": Shrunk((*NO_DROPOUT, "train.epochs=30"), "r2", operator.gt, 0.35),
+    "mlp-sp500": Shrunk((*NO_DROPOUT, "train.epochs=1"), "r2", operator.gt, 0.15),
     "ppo-cartpole": Shrunk(("train.max_steps=160",), "mean_return", operator.gt, 100),
     "resnet-fashion-mnist": Shrunk(
         (*IMAGES, "optimizer={name: adamw, lr: 3e-3}", "train.max_steps=60"),
         "accuracy",
         operator.gt,
-        0.3,
+        0.3,  # it reaches about 0.4; of ten classes
         alone=("train.micro_batch_size=128",),
     ),
     "rnn-shakespeare": RECURRENT,
-    "sentiment-chinese": Shrunk((*SENTIMENT, "train.epochs=null", "train.max_steps=100"), "accuracy", operator.gt, 0.6),
+    "sentiment-chinese": Shrunk(
+        (*SENTIMENT, "train.epochs=null", "train.max_steps=100"), "accuracy", operator.gt, 0.65
+    ),
     "sentiment-lstm": Shrunk(SENTIMENT, "accuracy", operator.gt, 0.6),
     "sentiment-transformer": Shrunk(SENTIMENT, "accuracy", operator.gt, 0.6),
     "translation-en-es": Shrunk(
