@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -131,21 +132,50 @@ def test_a_loopback_name_on_another_host_is_named_before_the_start(small_recipe:
     assert "share no network interface: a has lo (127.0.0.1/8), eth0 (192.168.77.1/24); b has lo" in finished.stderr
 
 
-def test_ctrl_c_stops_the_workers_of_all_hosts_with_a_checkpoint(lab: Lab, small_recipe: Path, tmp_path: Path) -> None:
-    output = tmp_path / "run"
-    command = [*LAUNCH, ETHERNET, "-np", "2", "-H", "a:1,b:1", small_recipe, f"output_dir={output}"]
-    endless = ["train.max_steps=100000", "train.save_interval=100000", "train.eval_interval=100000"]
-    with lab.start("a", [*command, *endless], env=ENVIRONMENT, stdout=subprocess.PIPE) as launcher:
+ENDLESS = ("train.max_steps=100000", "train.save_interval=100000", "train.eval_interval=100000", "train.hang_timeout=8")
+
+
+@contextmanager
+def training(lab: Lab, recipe: Path, output: Path) -> Iterator[subprocess.Popen[str]]:
+    """A launcher on host a whose workers, on a and b, have done updates and would go on for hours."""
+    command = [*LAUNCH, ETHERNET, "-np", "2", "-H", "a:1,b:1", recipe, f"output_dir={output}", *ENDLESS]
+    with lab.start("a", command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as launcher:
         assert launcher.stdout is not None
         for line in launcher.stdout:
             if "loss" in line and line.lstrip().startswith("step"):
                 break
         assert lab.processes("b")
+        yield launcher
+
+
+def test_ctrl_c_stops_the_workers_of_all_hosts_with_a_checkpoint(lab: Lab, small_recipe: Path, tmp_path: Path) -> None:
+    with training(lab, small_recipe, tmp_path / "run") as launcher:
         lab.send(launcher, signal.SIGINT)
         rest = launcher.communicate(timeout=100)[0]
     assert launcher.returncode == 128 + signal.SIGINT, rest
-    assert list((output / "checkpoints").glob("step-*"))
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
     assert left_on(lab) == []
+
+
+def test_a_worker_that_is_frozen_on_another_host_ends_the_job_and_is_named(
+    lab: Lab, small_recipe: Path, tmp_path: Path
+) -> None:
+    with training(lab, small_recipe, tmp_path / "run") as launcher:
+        [worker] = [process for process in lab.processes("b") if "hvdtrain" in process.cmdline()]
+        worker.send_signal(signal.SIGSTOP)
+        rest = launcher.communicate(timeout=100)[0]
+    assert launcher.returncode == 1, rest
+    assert "error: worker 1 " in rest
+    assert "worker 0 waited for" in rest
+    assert left_on(lab) == []
+
+
+def test_nothing_is_left_on_any_host_of_a_launcher_that_was_killed(
+    lab: Lab, small_recipe: Path, tmp_path: Path
+) -> None:
+    with training(lab, small_recipe, tmp_path / "run") as launcher:
+        lab.send(launcher, signal.SIGKILL)
+        assert left_on(lab) == []
 
 
 def test_nothing_of_a_lab_is_left() -> None:
