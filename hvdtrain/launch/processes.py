@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -97,9 +97,9 @@ def end(job: Job, patience: float = 3.0) -> None:
 
 
 def kill(job: Job, pid: int, host: str) -> bool:
-    """End one process of the job, if it is on this machine; return whether it was."""
+    """End one process of the job, on whichever host of this name it is; return whether it was there."""
     if host != socket.gethostname():
-        return False
+        return any(_elsewhere(job, "kill", str(pid), host))
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
         if _environment(process).get(MARK) == job.mark:
@@ -137,32 +137,40 @@ def _is_tracker(process: psutil.Process) -> bool:
         return False
 
 
-def _elsewhere(job: Job, action: str) -> None:
-    """Do the same on the other hosts, all at once. One that can't be reached can't be helped."""
-    if found := job.elsewhere:
-        with ThreadPoolExecutor(max_workers=32) as pool:
-            list(pool.map(lambda host: _over_ssh(remote_command(job, host, action)), found))
+def _elsewhere(job: Job, *action: str) -> list[bool]:
+    """Do the same on the other hosts, all at once; return for each whether it was done: some can't be reached."""
+    found = job.elsewhere
+    if not found:
+        return []
+    with ThreadPoolExecutor(max_workers=32) as pool:
+        return list(pool.map(lambda host: _over_ssh(remote_command(job, host, *action)), found))
 
 
-def remote_command(job: Job, host: str, action: str) -> list[str]:
-    """Return the ssh command that does an action to the job's processes of another host."""
-    there = ssh.python("hvdtrain.launch.processes", [job.mark, action])
+def remote_command(job: Job, host: str, *action: str) -> list[str]:
+    """Return the ssh command that does an action, with its arguments, to the job's processes of another host."""
+    there = ssh.python("hvdtrain.launch.processes", [job.mark, *action])
     return ssh.command(host, there, job.ssh_port, job.ssh_identity_file)
 
 
-def _over_ssh(command: Sequence[str]) -> None:
+def _over_ssh(command: Sequence[str]) -> bool:
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+        finished = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+        return finished.returncode == 0
+    return False
 
 
-def main(arguments: Iterable[str]) -> None:
-    """Do to a job's processes on this machine what `remote_command` asked for elsewhere."""
-    mark, action = arguments
+def main(mark: str, action: str, *arguments: str) -> int:
+    """Do to a job's processes on this machine what `remote_command` asked for elsewhere; return the exit code."""
+    job = Job(mark)
+    if action == "kill":
+        pid, host = arguments
+        return 0 if kill(job, int(pid), host) else 1
     if action == "stop":
-        ask_to_stop(Job(mark))
+        ask_to_stop(job)
     elif action == "end":
-        end(Job(mark))
+        end(job)
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]))

@@ -40,6 +40,13 @@ class _Closed:
     """An output stream of the job has ended."""
 
 
+@dataclass(frozen=True)
+class _Frozen:
+    """A worker that gave no sign of life and was ended."""
+
+    rank: int
+
+
 class Runner:
     """One job. `run` returns when it and all its processes have ended."""
 
@@ -57,7 +64,7 @@ class Runner:
         silence: float | None = None,
     ) -> None:
         """Take up what to run; an `elastic` job does well as long as horovodrun says so, whichever workers it lost. A
-        worker of one that gives no sign of life for `silence` seconds is ended, on this machine: others wait for it.
+        worker of one that gives no sign of life for `silence` seconds is ended: others wait for it.
         """
         self._silence = silence
         self.began, self.saved = False, False
@@ -70,7 +77,9 @@ class Runner:
         self._stop_timeout = stop_timeout
         self._outcome = Outcome()
         self._tracebacks = Tracebacks()
-        self._queue: queue.SimpleQueue[Record | WorkerError | Beat | Line | _Asked | _Closed] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Record | WorkerError | Beat | Line | _Asked | _Frozen | _Closed] = (
+            queue.SimpleQueue()
+        )
         self._signal: int | None = None
         self._deadline: float | None = None
         self._ending: threading.Thread | None = None
@@ -173,7 +182,7 @@ class Runner:
                 if time.monotonic() - gone_since > 2:
                     break
 
-    def _take(self, item: Record | WorkerError | Beat | Line | _Asked | _Closed) -> None:
+    def _take(self, item: Record | WorkerError | Beat | Line | _Asked | _Frozen | _Closed) -> None:
         if isinstance(item, Record):
             self._seen_record = True
             if self._elastic and self._ending is None and isinstance(item, StartRecord):
@@ -193,6 +202,9 @@ class Runner:
             self._outcome.add_beat(item)
         elif isinstance(item, _Asked):
             self._stop(item.number)
+        elif isinstance(item, _Frozen):
+            what = f"gave no sign of life for {self._silence:g} s (train.hang_timeout), and is ended"
+            self._view.message(f"warning: worker {item.rank} {what}")
         elif isinstance(item, Line) and item.rank is None:
             for text in self._outcome.add_line(item):
                 self._view.message(text)
@@ -220,9 +232,11 @@ class Runner:
         if not self._elastic or self._silence is None:
             return
         for beat in self._outcome.silent(self._silence):
-            if processes.kill(self._job, beat.pid, beat.host):
-                what = f"gave no sign of life for {self._silence:g} s (train.hang_timeout), and is ended"
-                self._view.message(f"warning: worker {beat.rank} {what}")
+            threading.Thread(target=self._end_frozen, args=(beat,), daemon=True).start()
+
+    def _end_frozen(self, beat: Beat) -> None:
+        if processes.kill(self._job, beat.pid, beat.host):
+            self._queue.put(_Frozen(beat.rank))
 
     def _notice_strays(self) -> None:
         """A process that a worker left behind holds its output open, and horovodrun would wait for it for ever."""

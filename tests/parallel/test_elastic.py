@@ -146,6 +146,27 @@ def test_a_frozen_worker_of_an_elastic_job_is_ended_and_the_others_go_on(
     check_account(small_recipe, tmp_path / "audit", 30, lost_steps=5 + 1)
 
 
+@pytest.mark.namespaces
+@pytest.mark.skipif(lab_problem() is not None, reason=f"no hosts can be made: {lab_problem()}")
+def test_a_frozen_worker_of_another_host_is_ended_there(
+    faulty_job: Callable[..., Any], small_recipe: Path, tmp_path: Path
+) -> None:
+    script, _ = hosts(tmp_path, "a", "b")
+    elastic = ["--min-np", "1", "--host-discovery-script", script, "--network-interfaces=eth0"]
+    changes = ("train.hang_timeout=6", "train.commit_interval=5")
+    command, environment = faulty_job(2, [{"do": "stop", "rank": 1, "step": 12}], *elastic, changes=changes)
+    with Lab(hosts=2) as lab:
+        finished = lab.run("a", command, env=environment)
+        left = [process.cmdline() for name in lab.names for process in lab.processes(name)]
+    assert left == []
+    told = finished.stdout + finished.stderr
+    assert finished.returncode == 0, told
+    assert "worker 1 gave no sign of life for 6 s (train.hang_timeout), and is ended" in told
+    [resize] = records(tmp_path / "run", "resize")
+    assert (resize["step"], resize["before"], resize["after"]) == (10, 2, 1)
+    check_account(small_recipe, tmp_path / "audit", 30, lost_steps=5 + 1)
+
+
 def test_a_worker_that_is_lost_while_it_saves_the_end_leaves_the_end_to_the_others(
     faulty_launch: Launch, tmp_path: Path
 ) -> None:
