@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hvdtrain.errors import DivergedError, NonFiniteError, RunError, shared
 from hvdtrain.metrics import activity
-from hvdtrain.metrics.records import EvalRecord, ProblemRecord, Record, ResizeRecord, StepRecord
+from hvdtrain.metrics.records import EvalRecord, ProblemRecord, Record, ResizeRecord
 from hvdtrain.train import state
 from hvdtrain.train.beginning import start_record
 from hvdtrain.train.evaluation import validate
@@ -20,7 +20,7 @@ from hvdtrain.train.resume import Origin, resume, run_identity, take_up
 from hvdtrain.train.rollbacks import Rollbacks
 from hvdtrain.train.samples import NoSamples, Samples, show
 from hvdtrain.train.saving import Checkpoints, NoCheckpoints
-from hvdtrain.train.summary import summarize
+from hvdtrain.train.summary import Logged, summarize
 from hvdtrain.train.window import Counts, Window
 from hvdtrain.world import on_first
 
@@ -61,7 +61,7 @@ class Run:
         self._owes_evaluation = False
         self._has_ended = False
         self._last_eval: EvalRecord | None = None
-        self._steps: list[StepRecord] = []
+        self._logged = Logged()
 
     def begin(self, resume_from: str) -> None:
         """Put the run into its first state: that of the workers' newest commit, if they have one; or else new, or that
@@ -136,7 +136,7 @@ class Run:
         elapsed = time.perf_counter() - began
         yield summarize(
             self._assembly,
-            self._steps,
+            self._logged,
             reason=reason,
             metrics=self._last_eval.metrics if self._last_eval else {},
             checkpoint=self._rollbacks.checkpoint,
@@ -208,7 +208,7 @@ class Run:
     def _log(self) -> Generator[Record, None, bool]:
         """Yield what was since the last log; return whether any worker was asked to stop."""
         record, skipped, stop_asked = self._window.close()
-        self._steps.append(record)
+        self._logged.add(record)
         for step, why in skipped:
             yield ProblemRecord(step=step, problem=why, action="its batch was skipped")
         yield record

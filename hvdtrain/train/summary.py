@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Mapping
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,44 @@ if TYPE_CHECKING:
     from hvdtrain.train.window import Counts
 
 
+class Logged:
+    """What the last record says of the logged steps. Of each its two rates are kept, 16 bytes, for their medians.
+
+    Attributes:
+        loss: the newest, None where nothing was logged.
+        memory_bytes: the most.
+    """
+
+    def __init__(self) -> None:
+        self.loss: float | None = None
+        self.memory_bytes = 0
+        self._count = 0
+        self._tokens, self._samples = array("d"), array("d")
+        self._seconds = dict.fromkeys(("step", *PHASES), 0.0)
+
+    def add(self, record: StepRecord) -> None:
+        """Take in a step; the first is warm-up, and left out of what is said of time where there are others."""
+        if self._count == 1:
+            self._tokens, self._samples = array("d"), array("d")
+            self._seconds = dict.fromkeys(self._seconds, 0.0)
+        self._count += 1
+        self.loss, self.memory_bytes = record.loss, max(self.memory_bytes, record.memory_bytes)
+        self._tokens.append(record.tokens_per_second)
+        self._samples.append(record.samples_per_second)
+        self._seconds = {name: total + record.seconds[name] for name, total in self._seconds.items()}
+
+    def rates(self) -> tuple[float, float]:
+        """Return the medians of tokens and of samples a second."""
+        return (median(self._tokens), median(self._samples)) if self._tokens else (0.0, 0.0)
+
+    def split(self) -> dict[str, float]:
+        """Return the mean seconds of a step and its parts: medians of the parts would not sum to the step's."""
+        return {name: total / len(self._tokens) for name, total in self._seconds.items()} if self._tokens else {}
+
+
 def summarize(
     assembly: Assembly,
-    steps: Sequence[StepRecord],
+    logged: Logged,
     *,
     reason: str,
     metrics: Mapping[str, float],
@@ -26,27 +62,26 @@ def summarize(
     elapsed: float,
     counts: Counts,
 ) -> EndRecord:
-    """Make the record from the logged steps; the first is warm-up and left out of the rates where there are others.
+    """Make the record.
 
     The plain all-reduce and the device's peak are measured here, after the training, on all workers at the same time; a
     run that was asked to stop has no time for it.
     """
     loop, world = assembly.loop, assembly.loop.world
-    timed = steps[1:] or steps
-    rate = median(step.tokens_per_second for step in timed) if timed else 0.0
+    rate, samples_rate = logged.rates()
     volume = round(sum(run.strategy.bytes_per_step for run in loop.phases))
     peak, source, seconds = _measure(assembly) if reason in ("finished", "converged") else (None, "", None)
     return EndRecord(
         step=loop.step,
         reason=reason,
-        train_loss=steps[-1].loss if steps else None,
+        train_loss=logged.loss,
         metrics=metrics,
         tokens=counts.targets,
         samples=counts.samples,
         elapsed=elapsed,
         tokens_per_second=rate,
-        samples_per_second=median(step.samples_per_second for step in timed) if timed else 0.0,
-        seconds=_mean_split(timed),
+        samples_per_second=samples_rate,
+        seconds=logged.split(),
         world_size=world.size,
         servers=loop.servers,
         server_bytes=_server_bytes(assembly),
@@ -56,7 +91,7 @@ def summarize(
         mfu=rate * assembly.flops_per_token / peak if rate and peak else None,
         peak_flops=peak,
         peak_source=source,
-        memory_bytes=max((step.memory_bytes for step in steps), default=0),
+        memory_bytes=logged.memory_bytes,
         checkpoint=checkpoint,
         best=best,
     )
@@ -76,10 +111,3 @@ def _server_bytes(assembly: Assembly) -> tuple[int, int] | None:
     """Return what the link of the busiest server carries in and out in an update, of all phases together."""
     found = [both for run in assembly.loop.phases if (both := run.strategy.server_bytes_per_step) is not None]
     return (round(sum(way[0] for way in found)), round(sum(way[1] for way in found))) if found else None
-
-
-def _mean_split(steps: Sequence[StepRecord]) -> dict[str, float]:
-    """A mean keeps what medians of the parts would lose: that they sum to the step."""
-    if not steps:
-        return {}
-    return {name: sum(step.seconds[name] for step in steps) / len(steps) for name in ("step", *PHASES)}
