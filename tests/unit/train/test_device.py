@@ -87,9 +87,8 @@ class Layer(torch.nn.Module):
         super().__init__()
         self.there.add(self)
         self.alive.append(len(self.there))
-        tensor = torch.empty(1_000_000)
-        self.filled = bool(tensor.isnan().all()) if tensor.device.type == "cpu" else None
-        self.weight = torch.nn.Parameter(tensor)
+        self.filled = torch.utils.deterministic.fill_uninitialized_memory
+        self.weight = torch.nn.Parameter(torch.empty(1_000_000))
 
 
 def test_what_was_begun_is_gone_before_a_large_model_is_built(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,8 @@ for trial in range(40):
         while True:
             step += 1
             writer(folder, 1).save(snapshot(step), {"step": step})
+    while trial % 2 and checkpoint.found(folder)[0][0] <= step:
+        time.sleep(0.001)  # on a busy machine it would never come to write one
     time.sleep(draw.uniform(0.002, 0.05))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -96,7 +98,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLED, str(tmp_path / "checkpoints"), str(Path(__file__).parent)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    assert int(finished.stdout) > 20, "too few were written for this to show anything"
+    assert int(finished.stdout) > 20
 
 
 def test_an_earlier_one_of_the_same_step_is_set_aside_not_deleted(tmp_path: Path) -> None:
