@@ -49,7 +49,7 @@ def test_of_nothing_nothing_is_said() -> None:
 
 
 def test_a_long_run_does_not_keep_its_records() -> None:
-    """They take more than a kilobyte each."""
+    """They take nearly a kilobyte each."""
     logged = Logged()
     logged.add(record(1))
     tracemalloc.start()
