@@ -79,6 +79,17 @@ def check_account(recipe: Path, folder: Path, steps: int, lost_steps: int) -> No
     assert max(final) < (steps + lost_steps) * BATCH
 
 
+def run_on_hosts(count: int, command: list[str], environment: dict[str, str]) -> str:
+    """Run a job from host a of hosts a, b and so on, and return what it said; nothing of it may be left on any."""
+    with Lab(hosts=count) as lab:
+        finished = lab.run("a", command, env=environment)
+        left = [process.cmdline() for name in lab.names for process in lab.processes(name)]
+    told = finished.stdout + finished.stderr
+    assert left == [], told
+    assert finished.returncode == 0, told
+    return told
+
+
 @pytest.mark.namespaces
 @pytest.mark.skipif(lab_problem() is not None, reason=f"no hosts can be made: {lab_problem()}")
 def test_a_host_that_lost_its_worker_comes_back_after_its_time_and_nothing_changes_but_the_size(
@@ -92,12 +103,7 @@ def test_a_host_that_lost_its_worker_comes_back_after_its_time_and_nothing_chang
     changes = ("train.commit_interval=5", "train.max_steps=400", "train.eval_interval=0")
     cooldown = ["--blacklist-cooldown-range", "1", "2"]
     command, environment = faulty_job(3, [{"do": "kill", "rank": 0, "step": 13}], *elastic, *cooldown, changes=changes)
-    with Lab(hosts=3) as lab:
-        finished = lab.run("a", command, env=environment)
-        left = [process.cmdline() for name in lab.names for process in lab.processes(name)]
-    assert left == []
-    told = finished.stdout + finished.stderr
-    assert finished.returncode == 0, told
+    told = run_on_hosts(3, command, environment)
     output = tmp_path / "run"
     sizes = [(r["step"], r["before"], r["after"]) for r in records(output, "resize")]
     assert sizes[0] == (10, 3, 2), told
@@ -155,12 +161,7 @@ def test_a_frozen_worker_of_another_host_is_ended_there(
     elastic = ["--min-np", "1", "--host-discovery-script", script, "--network-interfaces=eth0"]
     changes = ("train.hang_timeout=6", "train.commit_interval=5")
     command, environment = faulty_job(2, [{"do": "stop", "rank": 1, "step": 12}], *elastic, changes=changes)
-    with Lab(hosts=2) as lab:
-        finished = lab.run("a", command, env=environment)
-        left = [process.cmdline() for name in lab.names for process in lab.processes(name)]
-    assert left == []
-    told = finished.stdout + finished.stderr
-    assert finished.returncode == 0, told
+    told = run_on_hosts(2, command, environment)
     assert "worker 1 gave no sign of life for 6 s (train.hang_timeout), and is ended" in told
     [resize] = records(tmp_path / "run", "resize")
     assert (resize["step"], resize["before"], resize["after"]) == (10, 2, 1)
