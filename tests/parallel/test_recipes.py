@@ -81,10 +81,10 @@ RECIPES = {
     "mlp-sp500": Shrunk((*NO_DROPOUT, "train.epochs=1"), "r2", operator.gt, 0.15),
     "ppo-cartpole": Shrunk(("train.max_steps=160",), "mean_return", operator.gt, 100),
     "resnet-fashion-mnist": Shrunk(
-        (*IMAGES, "optimizer={name: adamw, lr: 3e-3}", "train.max_steps=60"),
+        (*IMAGES, "optimizer={name: adamw, lr: 3e-3}", "train.max_steps=100"),
         "accuracy",
         operator.gt,
-        0.3,  # it reaches about 0.4; of ten classes
+        0.5,
         alone=("train.micro_batch_size=128",),
     ),
     "rnn-shakespeare": RECURRENT,
