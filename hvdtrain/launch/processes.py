@@ -87,12 +87,12 @@ def end(job: Job, patience: float = 3.0) -> None:
     processes = find(job)
     for found in processes:
         _send(found.process, signal.SIGKILL if found.worker else signal.SIGTERM)
-    psutil.wait_procs([found.process for found in processes if not _is_tracker(found.process)], timeout=patience)
+    _wait([found.process for found in processes if not _is_tracker(found.process)], patience)
     for found in find(job):
         # Python's resource tracker ends by itself, after it has removed the semaphores that killed processes left.
         if not _is_tracker(found.process):
             _send(found.process, signal.SIGKILL)
-    psutil.wait_procs([found.process for found in find(job)], timeout=patience)
+    _wait([found.process for found in find(job)], patience)
     _elsewhere(job, "end")
 
 
@@ -128,6 +128,20 @@ def _environment(process: psutil.Process) -> Mapping[str, str]:
 def _send(process: psutil.Process, number: signal.Signals) -> None:
     with contextlib.suppress(psutil.Error):
         process.send_signal(number)
+
+
+def _wait(processes: Sequence[psutil.Process], patience: float) -> None:
+    """Wait until none runs. psutil's own wait takes a child's exit code, and who started the child then reads 0."""
+    deadline = time.monotonic() + patience
+    while any(_runs(process) for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _is_tracker(process: psutil.Process) -> bool:

@@ -127,7 +127,8 @@ class Runner:
         processes.wind_down(job, guard.GRACE)
 
     def _result(self, returncode: int) -> int:
-        failure = None if self._elastic and returncode == 0 else self._outcome.failure(returncode)
+        went_well = self._elastic and returncode == 0 and (self._ending is None or self._strays)
+        failure = None if went_well else self._outcome.failure(returncode)
         if self._signal is not None and not (failure and failure.exit_code == UserError.exit_code):
             return 0 if self._end and self._end.reason == "finished" else 128 + self._signal
         if failure is not None:

@@ -54,6 +54,17 @@ def test_only_the_processes_of_the_job_are_found_and_workers_told_from_others(
     processes.end(Job("other"))
 
 
+def test_who_started_a_process_that_is_ended_still_reads_its_exit_code(
+    started: list[subprocess.Popen[bytes]],
+) -> None:
+    launcher = start(started, **{MARK: "codes"})
+    worker = start(started, **{MARK: "codes", "HOROVOD_RANK": "0"})
+    while len(processes.find(Job("codes"))) < 2:  # Their environment is this process's until they are what they run.
+        time.sleep(0.02)
+    processes.end(Job("codes"))
+    assert (launcher.wait(), worker.wait()) == (-15, -9)
+
+
 def test_workers_of_other_hosts_are_reached_over_ssh(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[subprocess.Popen[bytes]]
 ) -> None:
