@@ -8,19 +8,22 @@ last. A trial counts where the kill ended the job before its last step was logge
 Of the job no process and nothing in shared memory may be left. It is then started anew with
 --resume auto, which must go on from the newest checkpoint that the kill left. Its last checkpoint, with optimizer
 state, place in the order of samples and all else, is compared with that of a run that was left alone, which is made
-once for each task, strategy and controller (three workers' sums are rounded otherwise over MPI than over Gloo). The
-losses after the resume must be the same too. Trials are appended to benchmarks/results/reliability/kills.jsonl.
+once for each state of the code, task, strategy and controller (three workers' sums are rounded otherwise over MPI than
+over Gloo). The losses after the resume must be the same too. Trials are appended to
+benchmarks/results/reliability/kills.jsonl.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import shutil
 import tempfile
 import time
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,8 @@ from job import (
     worker,
 )
 from ledger import Ledger, table
+
+import hvdtrain
 
 UNNOTED = 97
 VICTIMS = ("rank 0", "another rank", "the launcher")
@@ -66,9 +71,19 @@ def reference(work: Work) -> float:
     return float(next(line["elapsed"] for line in reversed(lines) if line["event"] == "end"))
 
 
+@cache
+def code() -> str:
+    """Return a name for the code that trains: a run of other code is nothing to compare with."""
+    package = Path(hvdtrain.__file__).parent
+    summed = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        summed.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
+    return summed.hexdigest()[:12]
+
+
 def whole(work: Work) -> str:
     """Return the name of the run that is left alone."""
-    return f"whole-{work.controller}"
+    return f"whole-{work.controller}-{code()}"
 
 
 def newest(output: Path) -> str:

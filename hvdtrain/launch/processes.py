@@ -20,9 +20,13 @@ from dataclasses import dataclass, replace
 
 import psutil
 
+from hvdtrain.errors import RunError
 from hvdtrain.launch import hosts, ssh
 
 MARK = "HVDTRAIN_LAUNCH_ID"
+_NOT_HERE = 3
+"""What the asking of another host ends with where the process that is to be ended is not there: no other program of the
+way there ends with it."""
 _RANKS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
 
 
@@ -97,9 +101,17 @@ def end(job: Job, patience: float = 3.0) -> None:
 
 
 def kill(job: Job, pid: int, host: str) -> bool:
-    """End one process of the job, on whichever host of this name it is; return whether it was there."""
+    """End one process of the job, on whichever host of this name it is; return whether it was there.
+
+    Raises:
+        RunError: it was on none of the hosts that could be asked, and some could not.
+    """
     if host != socket.gethostname():
-        return any(_elsewhere(job, "kill", str(pid), host))
+        codes = _elsewhere(job, "kill", str(pid), host)
+        unasked = [name for name, code in codes.items() if code not in (0, _NOT_HERE)]
+        if unasked and 0 not in codes.values():
+            raise RunError(f"ssh to {', '.join(unasked)} failed")
+        return 0 in codes.values()
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
         if _environment(process).get(MARK) == job.mark:
@@ -151,13 +163,14 @@ def _is_tracker(process: psutil.Process) -> bool:
         return False
 
 
-def _elsewhere(job: Job, *action: str) -> list[bool]:
-    """Do the same on the other hosts, all at once; return for each whether it was done: some can't be reached."""
+def _elsewhere(job: Job, *action: str) -> dict[str, int]:
+    """Do the same on the other hosts, all at once; return the exit code for each: some can't be reached."""
     found = job.elsewhere
     if not found:
-        return []
+        return {}
     with ThreadPoolExecutor(max_workers=32) as pool:
-        return list(pool.map(lambda host: _over_ssh(remote_command(job, host, *action)), found))
+        codes = pool.map(lambda host: _over_ssh(remote_command(job, host, *action)), found)
+        return dict(zip(found, codes, strict=True))
 
 
 def remote_command(job: Job, host: str, *action: str) -> list[str]:
@@ -166,11 +179,11 @@ def remote_command(job: Job, host: str, *action: str) -> list[str]:
     return ssh.command(host, there, job.ssh_port, job.ssh_identity_file)
 
 
-def _over_ssh(command: Sequence[str]) -> bool:
+def _over_ssh(command: Sequence[str]) -> int:
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         finished = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
-        return finished.returncode == 0
-    return False
+        return finished.returncode
+    return ssh.FAILED
 
 
 def main(mark: str, action: str, *arguments: str) -> int:
@@ -178,7 +191,7 @@ def main(mark: str, action: str, *arguments: str) -> int:
     job = Job(mark)
     if action == "kill":
         pid, host = arguments
-        return 0 if kill(job, int(pid), host) else 1
+        return 0 if kill(job, int(pid), host) else _NOT_HERE
     if action == "stop":
         ask_to_stop(job)
     elif action == "end":

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import IO
 
-from hvdtrain.errors import SetupError, UserError
+from hvdtrain.errors import RunError, SetupError, UserError
 from hvdtrain.launch import guard, processes
 from hvdtrain.launch.outcome import Outcome
 from hvdtrain.launch.processes import MARK, Job
@@ -42,9 +42,10 @@ class _Closed:
 
 @dataclass(frozen=True)
 class _Frozen:
-    """A worker that gave no sign of life and was ended."""
+    """A worker that gave no sign of life, and what came of ending it."""
 
     rank: int
+    outcome: str
 
 
 class Runner:
@@ -204,7 +205,7 @@ class Runner:
         elif isinstance(item, _Asked):
             self._stop(item.number)
         elif isinstance(item, _Frozen):
-            what = f"gave no sign of life for {self._silence:g} s (train.hang_timeout), and is ended"
+            what = f"gave no sign of life for {self._silence:g} s (train.hang_timeout), and {item.outcome}"
             self._view.message(f"warning: worker {item.rank} {what}")
         elif isinstance(item, Line) and item.rank is None:
             for text in self._outcome.add_line(item):
@@ -236,8 +237,11 @@ class Runner:
             threading.Thread(target=self._end_frozen, args=(beat,), daemon=True).start()
 
     def _end_frozen(self, beat: Beat) -> None:
-        if processes.kill(self._job, beat.pid, beat.host):
-            self._queue.put(_Frozen(beat.rank))
+        try:
+            if processes.kill(self._job, beat.pid, beat.host):
+                self._queue.put(_Frozen(beat.rank, "is ended"))
+        except RunError as error:
+            self._queue.put(_Frozen(beat.rank, f"{error}; others may wait for process {beat.pid} of {beat.host}"))
 
     def _notice_strays(self) -> None:
         """A process that a worker left behind holds its output open, and horovodrun would wait for it for ever."""

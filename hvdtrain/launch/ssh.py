@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 CONNECT_SECONDS = 5
+FAILED = 255
+"""ssh's own exit code, where it is not that of the command."""
 _OPTIONS = ("-o", "PasswordAuthentication=no", "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hvdtrain.errors import RunError
 from hvdtrain.launch import guard, processes
 from hvdtrain.launch.processes import MARK, Job
 
@@ -65,19 +67,48 @@ def test_who_started_a_process_that_is_ended_still_reads_its_exit_code(
     assert (launcher.wait(), worker.wait()) == (-15, -9)
 
 
-def test_workers_of_other_hosts_are_reached_over_ssh(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[subprocess.Popen[bytes]]
-) -> None:
-    """The ssh here runs the command on this machine, so that a worker "elsewhere" is really signalled."""
-    ssh = tmp_path / "ssh"
-    ssh.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/log\nfor last; do :; done\nexec sh -c "$last"\n')
+@pytest.fixture
+def ssh_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An ssh that runs the command on this machine, so that a worker "elsewhere" is really signalled, and can't reach
+    hosts of names that begin with `far`.
+    """
+    ssh, log = tmp_path / "ssh", tmp_path / "log"
+    ssh.write_text(f"""#!/bin/sh
+echo "$@" >> {log}
+case "$*" in *" far"*" cd "*) exit 255;; esac
+for last; do :; done
+exec sh -c "$last"
+""")
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return log
+
+
+def test_a_worker_of_another_host_is_ended_there(
+    started: list[subprocess.Popen[bytes]], ssh_log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = start(started, **{MARK: "froze", "HOROVOD_RANK": "1"})
+    while not processes.find(Job("froze")):
+        time.sleep(0.02)
+    there = socket.gethostname()
+    monkeypatch.setattr(socket, "gethostname", lambda: "here")
+    assert processes.kill(Job("froze", ("far1", "node2")), worker.pid, there)
+    assert worker.wait(timeout=20) == -9
+
+
+def test_a_frozen_worker_that_is_gone_is_told_from_one_whose_host_can_not_be_reached(ssh_log: Path) -> None:
+    nobody = (2**22 + 1, f"not-{socket.gethostname()}")
+    assert not processes.kill(Job("froze", ("node1", "node2")), *nobody)
+    with pytest.raises(RunError, match=r"^ssh to far1, far2 failed$"):
+        processes.kill(Job("froze", ("far1", "node1", "far2")), *nobody)
+
+
+def test_workers_of_other_hosts_are_reached_over_ssh(started: list[subprocess.Popen[bytes]], ssh_log: Path) -> None:
     worker = start(started, **{MARK: "far", "OMPI_COMM_WORLD_RANK": "1"})
     processes._elsewhere(Job("far", ("node2",), ssh_port=2222, ssh_identity_file="key"), "stop")
     assert worker.wait(timeout=20) == -15
-    log = (tmp_path / "log").read_text()
+    log = ssh_log.read_text()
     assert "-p 2222 -i key node2" in log
     assert "BatchMode=yes" in log
 

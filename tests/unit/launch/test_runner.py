@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from hvdtrain.errors import RunError, SetupError, UserError
+from hvdtrain.launch.processes import Job
 from hvdtrain.launch.runner import Runner, worker_environment
 from hvdtrain.metrics.records import EndRecord, Record, StepRecord
 
@@ -239,3 +240,21 @@ def test_numbers_that_are_none_end_an_elastic_job(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="worker 1: step 3: non-finite loss"):
         Runner(command(tmp_path, "no number"), FakeView(), elastic=True).run()
     assert alive(tmp_path) == []
+
+
+def test_a_frozen_worker_on_a_host_that_can_not_be_reached_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ssh").write_text("#!/bin/sh\nexit 255\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    code = (
+        "import os, socket, time; from hvdtrain.report.events import write_beat\n"
+        "from hvdtrain.metrics.activity import Activity\n"
+        "socket.gethostname, os.getpid = lambda: 'far', lambda: 77\n"
+        "print('[1]<stdout>:', end=''); write_beat(1, 5, Activity('a step', 0.0), 0.0); time.sleep(3)"
+    )
+    view = FakeView()
+    assert Runner([sys.executable, "-c", code], view, Job("", ("node2",)), elastic=True, silence=1.0).run() == 0
+    told = "warning: worker 1 gave no sign of life for 1 s (train.hang_timeout), and ssh to node2 failed; "
+    assert (None, f"{told}others may wait for process 77 of far") in view.messages
