@@ -145,16 +145,20 @@ class AllReduce(Replicated):
 
     def probe(self) -> float | None:
         """Return the median seconds of five all-reduces of tensors like the buckets, nothing else running."""
-        tensors = [torch.zeros(p.numel(), dtype=self._wire, device=p.device) for p in self.parameters]
+        tensors = {
+            f"probe.{i}": torch.zeros(p.numel(), dtype=self._wire, device=p.device)
+            for i, p in enumerate(self.parameters)
+        }
         seconds = []
         for repeat in range(6):
             guard(self._hvd.barrier, "a barrier")
             start = time.perf_counter()
-            handles = [
-                self._hvd.allreduce_async_(t, name=f"probe.{i}", op=self._hvd.Sum) for i, t in enumerate(tensors)
-            ]
-            for i, handle in enumerate(handles):
-                finish(handle, f"probe.{i}")
+            handles = {}
+            for name, tensor in tensors.items():
+                begin_sum = partial(self._hvd.allreduce_async_, tensor, name=name, op=self._hvd.Sum)
+                handles[name] = guard(begin_sum, name)
+            for name, handle in handles.items():
+                finish(handle, name)
             if repeat:
                 seconds.append(time.perf_counter() - start)
         return sorted(seconds)[len(seconds) // 2]

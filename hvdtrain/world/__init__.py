@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -169,11 +170,12 @@ class Horovod:
         return whole
 
     def broadcast_(self, tensors: Mapping[str, torch.Tensor], root: int = 0) -> None:
-        handles = {
-            name: self._hvd.broadcast_async_(tensor, root, name=f"broadcast.{name}") for name, tensor in tensors.items()
-        }
-        for name, handle in handles.items():
-            finish(handle, f"broadcast.{name}")
+        handles = {}
+        for name, tensor in tensors.items():
+            said = f"broadcast.{name}"
+            handles[said] = guard(partial(self._hvd.broadcast_async_, tensor, root, name=said), said)
+        for said, handle in handles.items():
+            finish(handle, said)
 
     def close(self) -> None:
         self._hvd.shutdown()

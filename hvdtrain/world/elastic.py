@@ -42,10 +42,13 @@ def run(attempt: Callable[[World, Callable[[], None]], None], again: Callable[[]
 
     def reset() -> None:
         nonlocal lost
-        hvd.shutdown()
         if lost:
+            # First, as the end of the engine waits for its loop, which may itself wait for one that waits for us.
             _hang_up()
             lost = False
+        hvd.shutdown()
+        # Again, as a worker that is lost while all shut down ends a loop by an exception too.
+        _hang_up()
         try:
             again()
         except ValueError as error:  # what Horovod raises where its engine does not start
@@ -63,6 +66,12 @@ def _hosts(hvd: Any) -> Any:
     class Hosts(State):  # type: ignore[misc]
         """What Horovod wants to know of a state: nothing, as the attempt sees to its own."""
 
+        def on_reset(self) -> None:
+            """Keep what was told while the workers joined: the driver tells a change once, and Horovod drops it.
+
+            At worst the workers join again for a host that they have already.
+            """
+
         def save(self) -> None: ...
 
         def restore(self) -> None: ...
@@ -78,11 +87,12 @@ def _hosts(hvd: Any) -> Any:
 
 
 def _hang_up() -> None:
-    """End the connections that the engine still has, though it is shut down.
+    """End the connections that the engine has, also where it is shut down.
 
-    Where its loop ended by an exception (BackgroundThreadLoop in operations.cc) its Gloo contexts live on, and with
-    them their sockets. Another worker, for whom it is not the lost worker's turn in a ring but ours, sees nothing wrong
-    with them and would wait for as long as Gloo does, three minutes under `hvdtrain launch`, while we wait for it.
+    Where a collective failed its loop goes on, and where its loop ended by an exception (BackgroundThreadLoop in
+    operations.cc) its Gloo contexts live on, and with them their sockets. Another worker, for whom it is not the lost
+    worker's turn in a ring but ours, sees nothing wrong with them and would wait for as long as Gloo does, three
+    minutes under `hvdtrain launch`, while we wait for it.
     """
     for file in list(Path("/dev/fd").iterdir()):
         with suppress(OSError):

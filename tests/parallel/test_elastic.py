@@ -102,7 +102,8 @@ def test_a_host_that_lost_its_worker_comes_back_after_its_time_and_nothing_chang
     elastic = ["--min-np", "1", "--max-np", "3", "--host-discovery-script", script, "--network-interfaces=eth0"]
     changes = ("train.commit_interval=5", "train.max_steps=400", "train.eval_interval=0")
     cooldown = ["--blacklist-cooldown-range", "1", "2"]
-    command, environment = faulty_job(3, [{"do": "kill", "rank": 0, "step": 13}], *elastic, *cooldown, changes=changes)
+    faults = [{"do": "kill", "rank": 0, "step": 13}, {"do": "slow", "step": 200, "sizes": [3, 2, 3]}]
+    command, environment = faulty_job(3, faults, *elastic, *cooldown, changes=changes)
     told = run_on_hosts(3, command, environment)
     output = tmp_path / "run"
     sizes = [(r["step"], r["before"], r["after"]) for r in records(output, "resize")]
@@ -124,6 +125,7 @@ def test_a_job_that_begins_on_one_host_grows_and_shrinks_without_losing_an_updat
     faults = [
         fault | {"step": 5, "text": "localhost:1\n127.0.0.1:1\n"},
         fault | {"step": 5, "text": "localhost:1\n", "workers": 2},
+        {"do": "slow", "step": 200, "sizes": [1, 2, 1]},
     ]
     elastic = ["--min-np", "1", "--max-np", "2", "--host-discovery-script", script]
     changes = ("train.commit_interval=5", "train.max_steps=600", "train.eval_interval=0")
@@ -134,6 +136,27 @@ def test_a_job_that_begins_on_one_host_grows_and_shrinks_without_losing_an_updat
     sizes = [(r["before"], r["after"]) for r in records(tmp_path / "run", "resize")]
     assert sizes == [(1, 2), (2, 1)], told
     check_account(small_recipe, tmp_path / "audit", 600, lost_steps=0)
+
+
+def test_a_host_that_comes_while_the_workers_wait_for_another_joins_too(
+    faulty_launch: Launch, small_recipe: Path, tmp_path: Path
+) -> None:
+    """Horovod tells of it once, and forgets what it told of before the workers have joined."""
+    script, file = hosts(tmp_path, "localhost")
+    fault = {"do": "hosts", "file": str(file)}
+    faults = [
+        fault | {"rank": 0, "step": 5, "text": "localhost:1\n127.0.0.1:1\n"},
+        fault | {"rank": 1, "at": "start", "text": "localhost:1\n127.0.0.1:2\n"},
+        {"do": "slow", "step": 100, "sizes": [1, 2, 3]},
+    ]
+    elastic = ["--min-np", "1", "--max-np", "3", "--host-discovery-script", script]
+    changes = ("train.commit_interval=5", "train.max_steps=300", "train.eval_interval=0")
+    finished = faulty_launch(1, faults, *elastic, changes=changes)
+    told = finished.stdout + finished.stderr
+    assert finished.returncode == 0, told
+    sizes = [(r["before"], r["after"]) for r in records(tmp_path / "run", "resize")]
+    assert sizes == [(1, 2), (2, 3)], told
+    check_account(small_recipe, tmp_path / "audit", 300, lost_steps=0)
 
 
 def test_a_frozen_worker_of_an_elastic_job_is_ended_and_the_others_go_on(

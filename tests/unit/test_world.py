@@ -3,7 +3,9 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 
+import pytest
 import torch
 
 from hvdtrain.world import Detached, Solo
@@ -52,3 +54,69 @@ own.accept()
         finally:
             worker.kill()
             worker.communicate()
+
+
+JOB = """
+import socket
+import horovod.torch as hvd
+from horovod.common.elastic import notification_manager
+from horovod.runner.elastic.worker import HostUpdateResult
+from hvdtrain.errors import LostWorkerError
+from hvdtrain.world import elastic
+
+for name, value in {"rank": 0, "size": 1, "local_rank": 0, "local_size": 1, "mpi_enabled": False}.items():
+    setattr(hvd, name, lambda value=value: value)
+hvd.allgather = lambda values, name: values
+"""
+"""A job of one worker without an engine."""
+
+
+def in_a_job(code: str) -> None:
+    """Run code in a process of its own, as what ends connections ends all of a process."""
+    finished = subprocess.run([sys.executable, "-c", JOB + code], capture_output=True, text=True, timeout=120)
+    assert (finished.returncode, finished.stdout) == (0, "well\n"), finished.stderr
+
+
+@pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is not installed")
+def test_a_worker_that_lost_another_hangs_up_before_its_engine_ends_which_may_wait_for_who_waits_for_it() -> None:
+    in_a_job("""
+server = socket.create_server(("127.0.0.1", 0))
+connection = socket.create_connection(server.getsockname())
+waiting, _ = server.accept()
+waiting.settimeout(20)
+ended, attempts = [], []
+hvd.shutdown = lambda: ended.append(waiting.recv(1))
+
+def attempt(world, check_hosts):
+    attempts.append(world)
+    if len(attempts) == 1:
+        raise LostWorkerError("gone")
+
+elastic.run(attempt, lambda: None)
+assert ended == [b""], ended
+print("well")
+""")
+
+
+@pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is not installed")
+def test_hosts_that_come_while_the_workers_join_are_not_forgotten() -> None:
+    """Horovod's driver tells of each change once."""
+    in_a_job("""
+hvd.shutdown = lambda: None
+attempts, joins = [], []
+
+def again():
+    joins.append(1)
+    if len(joins) == 1:
+        notification_manager.handle_hosts_updated(1000, HostUpdateResult.added)
+
+def attempt(world, check_hosts):
+    attempts.append(world)
+    if len(attempts) == 1:
+        raise LostWorkerError("gone")
+    check_hosts()
+
+elastic.run(attempt, again)
+assert (len(attempts), len(joins)) == (3, 2), (attempts, joins)
+print("well")
+""")
