@@ -1,15 +1,41 @@
-"""What makes up the hosts of `namespaces.py`: commands run quietly, processes ended, links shaped."""
+"""What makes up the hosts of `namespaces.py`: commands run quietly, processes found and ended, links shaped."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import psutil
 
 PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def in_space(space: Path) -> list[psutil.Process]:
+    """Return what runs in a namespace of processes, given as its link in /proc, without sshd."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            here = Path(f"/proc/{process.pid}/ns/pid").readlink() == space
+            if here and not process.name().startswith("sshd") and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue  # It has ended.
+    return found
+
+
+def command_lines(processes: Iterable[psutil.Process]) -> list[list[str]]:
+    """Return the command lines of those that still run."""
+    shown = []
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            shown.append(process.cmdline())
+    return shown
 
 
 def shape(pid: int, link: str, rate: str | None) -> None:

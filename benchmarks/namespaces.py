@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any
 
 import psutil
-from namespace_tools import PATH, bits, call, kill, shape
+from namespace_tools import PATH, bits, call, command_lines, in_space, kill, shape
 
 __all__ = ["Lab", "bits", "lab_problem"]
 
@@ -214,16 +214,16 @@ class Lab:
 
     def processes(self, host: str) -> list[psutil.Process]:
         """Return what runs on a host, without its sshd."""
-        space = Path(f"/proc/{self._first[host]}/ns/pid").readlink()
-        found = []
-        for process in psutil.process_iter():
-            try:
-                here = Path(f"/proc/{process.pid}/ns/pid").readlink() == space
-                if here and not process.name().startswith("sshd") and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except (psutil.Error, OSError):
-                continue  # It has ended.
-        return found
+        return in_space(Path(f"/proc/{self._first[host]}/ns/pid").readlink())
+
+    def left(self, patience: float = 60.0) -> list[list[str]]:
+        """Return the command lines of what runs on any host, after some seconds in which it may end."""
+        deadline = time.monotonic() + patience
+        while found := [process for name in self.names for process in self.processes(name)]:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        return command_lines(found)
 
     def shape(self, rate: str | None) -> None:
         """Let all links carry as much as that from now on, in each direction; None: as much as they can."""

@@ -100,7 +100,7 @@ def campaign(folder: Path, sync: str, kills: int, patience: float, ledger: Ledge
         lab.send(job, signal.SIGTERM)
         code = job.wait(timeout=LIMIT)
         ended = [record["reason"] for record in records_of(output) if record["event"] == "end"]
-        left = [process.cmdline() for name in lab.names for process in lab.processes(name)]
+        left = lab.left(10.0)
         print(f"exit code {code}, ended: {ended}, {len(left)} processes left")
 
 

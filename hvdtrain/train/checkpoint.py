@@ -73,12 +73,17 @@ def best(directory: Path) -> Path | None:
 
 
 def newest(directory: Path) -> tuple[Path | None, list[str]]:
-    """Return the newest checkpoint that is whole, and what is wrong with each newer one."""
+    """Return the newest checkpoint that is whole, and what is wrong with each newer one.
+
+    One that a run which goes on has pruned meanwhile is not wrong: there is a newer one.
+    """
     problems = []
     for _, path in found(directory):
         try:
             verify(path)
         except CheckpointError as error:
+            if not path.exists():
+                return newest(directory)
             problems.append(str(error))
         else:
             return path, problems

@@ -83,7 +83,7 @@ def run_on_hosts(count: int, command: list[str], environment: dict[str, str]) ->
     """Run a job from host a of hosts a, b and so on, and return what it said; nothing of it may be left on any."""
     with Lab(hosts=count) as lab:
         finished = lab.run("a", command, env=environment)
-        left = [process.cmdline() for name in lab.names for process in lab.processes(name)]
+        left = lab.left()
     told = finished.stdout + finished.stderr
     assert left == [], told
     assert finished.returncode == 0, told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvdtrain.data.documents import Document, TextDocument
@@ -13,11 +13,13 @@ from hvdtrain.data.documents import Document, TextDocument
 texts = st.text(st.sampled_from("ab\n\ré東\N{GRINNING FACE}"), max_size=80)
 
 
+@settings(deadline=None)
 @given(text=texts)
 def test_its_chunks_are_the_text(text: str) -> None:
     assert "".join(TextDocument("t", text).chunks()) == text
 
 
+@settings(deadline=None)
 @given(text=texts, fraction=st.floats(0.01, 0.5))
 def test_its_head_and_tail_are_the_text(text: str, fraction: float) -> None:
     head, tail = TextDocument("t", text).split_tail(fraction)

@@ -74,7 +74,7 @@ def main() -> None:
     if SCENARIO == "refuse":
         while RANK and not (FOLDER / f"refused-{RANK - 1}").exists():
             time.sleep(0.01)
-        time.sleep(0.3 * RANK)  # Its line must not overtake that of the worker before.
+        time.sleep(1.0 * RANK)  # Its line must not overtake that of the worker before.
         write_error(RecipeError("model.d_mode: unknown"), RANK)
         (FOLDER / f"refused-{RANK}").touch()
         sys.exit(2)
@@ -90,12 +90,12 @@ def main() -> None:
     if SCENARIO == "full" and RANK == 0:
         while not (FOLDER / "told").exists():
             time.sleep(0.01)
-        time.sleep(0.5)  # Its line must not overtake the other worker's.
+        time.sleep(1.0)  # Its line must not overtake the other worker's.
         publish(start_record())
     if SCENARIO == "killed" and RANK == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if SCENARIO == "killed":
-        time.sleep(0.3)
+        time.sleep(1.0)
         write_error(LostWorkerError("lost contact with another worker"), RANK)
         sys.exit(1)
     if SCENARIO == "stray":

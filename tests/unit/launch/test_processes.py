@@ -27,6 +27,19 @@ def started() -> Iterator[list[subprocess.Popen[bytes]]]:
         process.wait()
 
 
+def mark(name: str) -> str:
+    """A job's mark that no other process of this machine has: they are all looked through."""
+    return f"{name}-{os.getpid()}"
+
+
+def wait_for(job: Job, count: int) -> None:
+    """Wait for a job's processes, whose environment is this one's until they are what they run."""
+    deadline = time.monotonic() + 60
+    while len(processes.find(job)) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def start(started: list[subprocess.Popen[bytes]], code: str = SLEEP, **variables: str) -> subprocess.Popen[bytes]:
     process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | variables)
     started.append(process)
@@ -41,29 +54,28 @@ def test_only_the_processes_of_the_job_are_found_and_workers_told_from_others(
         f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {SLEEP!r}])\n"
         f"open({str(note)!r}, 'w').write(str(p.pid)); p.wait()"
     )
-    worker = start(started, code, **{MARK: "mine", "HOROVOD_RANK": "0"})
-    helper = start(started, **{MARK: "mine"})
-    start(started, **{MARK: "other", "HOROVOD_RANK": "0"})
+    worker = start(started, code, **{MARK: mark("mine"), "HOROVOD_RANK": "0"})
+    helper = start(started, **{MARK: mark("mine")})
+    start(started, **{MARK: mark("other"), "HOROVOD_RANK": "0"})
     deadline = time.monotonic() + 20
     while not (note.exists() and note.read_text()) and time.monotonic() < deadline:
         time.sleep(0.02)
     child = int(note.read_text())
-    found = {one.process.pid: one.worker for one in processes.find(Job("mine"))}
+    found = {one.process.pid: one.worker for one in processes.find(Job(mark("mine")))}
     assert found == {worker.pid: True, helper.pid: False, child: False}
-    processes.end(Job("mine"))
-    assert processes.find(Job("mine")) == []
-    assert processes.find(Job("other"))
-    processes.end(Job("other"))
+    processes.end(Job(mark("mine")))
+    assert processes.find(Job(mark("mine"))) == []
+    assert processes.find(Job(mark("other")))
+    processes.end(Job(mark("other")))
 
 
 def test_who_started_a_process_that_is_ended_still_reads_its_exit_code(
     started: list[subprocess.Popen[bytes]],
 ) -> None:
-    launcher = start(started, **{MARK: "codes"})
-    worker = start(started, **{MARK: "codes", "HOROVOD_RANK": "0"})
-    while len(processes.find(Job("codes"))) < 2:  # Their environment is this process's until they are what they run.
-        time.sleep(0.02)
-    processes.end(Job("codes"))
+    launcher = start(started, **{MARK: mark("codes")})
+    worker = start(started, **{MARK: mark("codes"), "HOROVOD_RANK": "0"})
+    wait_for(Job(mark("codes")), 2)
+    processes.end(Job(mark("codes")))
     assert (launcher.wait(), worker.wait()) == (-15, -9)
 
 
@@ -88,25 +100,24 @@ exec sh -c "$last"
 def test_a_worker_of_another_host_is_ended_there(
     started: list[subprocess.Popen[bytes]], ssh_log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = start(started, **{MARK: "froze", "HOROVOD_RANK": "1"})
-    while not processes.find(Job("froze")):
-        time.sleep(0.02)
+    worker = start(started, **{MARK: mark("froze"), "HOROVOD_RANK": "1"})
+    wait_for(Job(mark("froze")), 1)
     there = socket.gethostname()
     monkeypatch.setattr(socket, "gethostname", lambda: "here")
-    assert processes.kill(Job("froze", ("far1", "node2")), worker.pid, there)
+    assert processes.kill(Job(mark("froze"), ("far1", "node2")), worker.pid, there)
     assert worker.wait(timeout=20) == -9
 
 
 def test_a_frozen_worker_that_is_gone_is_told_from_one_whose_host_can_not_be_reached(ssh_log: Path) -> None:
     nobody = (2**22 + 1, f"not-{socket.gethostname()}")
-    assert not processes.kill(Job("froze", ("node1", "node2")), *nobody)
+    assert not processes.kill(Job(mark("froze"), ("node1", "node2")), *nobody)
     with pytest.raises(RunError, match=r"^ssh to far1, far2 failed$"):
-        processes.kill(Job("froze", ("far1", "node1", "far2")), *nobody)
+        processes.kill(Job(mark("froze"), ("far1", "node1", "far2")), *nobody)
 
 
 def test_workers_of_other_hosts_are_reached_over_ssh(started: list[subprocess.Popen[bytes]], ssh_log: Path) -> None:
-    worker = start(started, **{MARK: "far", "OMPI_COMM_WORLD_RANK": "1"})
-    processes._elsewhere(Job("far", ("node2",), ssh_port=2222, ssh_identity_file="key"), "stop")
+    worker = start(started, **{MARK: mark("far"), "OMPI_COMM_WORLD_RANK": "1"})
+    processes._elsewhere(Job(mark("far"), ("node2",), ssh_port=2222, ssh_identity_file="key"), "stop")
     assert worker.wait(timeout=20) == -15
     log = ssh_log.read_text()
     assert "-p 2222 -i key node2" in log
@@ -122,8 +133,8 @@ def test_the_guard_goes_without_a_deed_when_dismissed(
     started: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    worker = start(started, **{MARK: "kept", "HOROVOD_RANK": "0"})
-    watcher = guard.start(Job("kept"))
+    worker = start(started, **{MARK: mark("kept"), "HOROVOD_RANK": "0"})
+    watcher = guard.start(Job(mark("kept")))
     guard.dismiss(watcher)
     assert watcher.returncode == 0
     assert worker.poll() is None
@@ -133,8 +144,8 @@ def test_the_guard_ends_the_job_when_its_launcher_is_gone(
     started: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    worker = start(started, **{MARK: "gone", "HOROVOD_RANK": "0"})
-    watcher = guard.start(Job("gone"))
+    worker = start(started, **{MARK: mark("gone"), "HOROVOD_RANK": "0"})
+    watcher = guard.start(Job(mark("gone")))
     assert watcher.stdin is not None
     watcher.stdin.close()
     assert worker.wait(timeout=20) == -15

@@ -67,14 +67,17 @@ def runs(number: int) -> bool:
 def signal_when(
     condition: Callable[[], bool], number: int, again: Callable[[], bool] | None = None
 ) -> threading.Thread:
-    """Send this process a signal once something is so, and once more when something else is."""
+    """Send this process a signal once something is so, and once more when something else is, as long as it is handled:
+    it would end the tests."""
+    own = signal.getsignal(number)
 
     def wait() -> None:
         for wanted in filter(None, (condition, again)):
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while not wanted() and time.monotonic() < deadline:
                 time.sleep(0.02)
-            os.kill(os.getpid(), number)
+            if signal.getsignal(number) is not own:
+                os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
@@ -252,9 +255,16 @@ def test_a_frozen_worker_on_a_host_that_can_not_be_reached_is_told_of(
         "import os, socket, time; from hvdtrain.report.events import write_beat\n"
         "from hvdtrain.metrics.activity import Activity\n"
         "socket.gethostname, os.getpid = lambda: 'far', lambda: 77\n"
-        "print('[1]<stdout>:', end=''); write_beat(1, 5, Activity('a step', 0.0), 0.0); time.sleep(3)"
+        "print('[1]<stdout>:', end=''); write_beat(1, 5, Activity('a step', 0.0), 0.0)\n"
+        f"while not os.path.exists({str(tmp_path / 'told')!r}): time.sleep(0.05)"
     )
-    view = FakeView()
+
+    class Listening(FakeView):
+        def message(self, text: str, rank: int | None = None) -> None:
+            super().message(text, rank)
+            (tmp_path / "told").touch()
+
+    view = Listening()
     assert Runner([sys.executable, "-c", code], view, Job("", ("node2",)), elastic=True, silence=1.0).run() == 0
     told = "warning: worker 1 gave no sign of life for 1 s (train.hang_timeout), and ssh to node2 failed; "
     assert (None, f"{told}others may wait for process 77 of far") in view.messages

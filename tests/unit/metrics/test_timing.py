@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvdtrain.metrics.records import PHASES
@@ -37,6 +37,7 @@ worker = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(worker, min_size=1, max_size=4))
 def test_the_parts_sum_to_the_step(workers: list[list[dict[str, float]]]) -> None:
     parts = split(workers)

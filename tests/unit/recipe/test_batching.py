@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvdtrain.errors import RecipeError
@@ -11,6 +11,7 @@ from hvdtrain.recipe.batching import BatchPlan, plan_batch, total_steps
 from hvdtrain.recipe.training import TrainConfig
 
 
+@settings(deadline=None)
 @given(micro=st.integers(1, 9), workers=st.integers(1, 9), passes=st.integers(1, 9))
 def test_a_batch_that_divides_is_cut_without_a_rest(micro: int, workers: int, passes: int) -> None:
     config = TrainConfig(micro_batch_size=micro, global_batch_size=micro * workers * passes, max_steps=1)
@@ -27,6 +28,7 @@ def test_a_batch_that_does_not_divide_names_the_nearest_that_do() -> None:
     assert "48: not a multiple of 32" in str(raised.value)
 
 
+@settings(deadline=None)
 @given(micro=st.integers(1, 9), workers=st.integers(1, 9), multiple=st.integers(1, 30))
 def test_every_batch_that_the_message_offers_works(micro: int, workers: int, multiple: int) -> None:
     config = TrainConfig(micro_batch_size=micro, global_batch_size=micro * multiple, max_steps=1)

@@ -117,6 +117,23 @@ def test_locate_names_what_is_missing(tmp_path: Path) -> None:
         checkpoint.locate(tmp_path / "nowhere")
 
 
+def test_one_that_a_run_prunes_while_it_is_read_gives_way_to_the_newer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer(tmp_path, keep_last=1).save(snapshot(1))
+    verify, verified = checkpoint.verify, []
+
+    def slow(path: Path) -> None:
+        verified.append(path.name)
+        if len(verified) == 1:
+            writer(tmp_path, keep_last=1).save(snapshot(2))
+        verify(path)
+
+    monkeypatch.setattr(checkpoint, "verify", slow)
+    assert checkpoint.newest(tmp_path) == (tmp_path / "step-2", [])
+    assert verified == ["step-1", "step-2"]
+
+
 def test_the_best_is_kept_beyond_the_last(tmp_path: Path) -> None:
     checkpoints = writer(tmp_path, keep_last=1)
     assert checkpoints.best is None
