@@ -38,6 +38,11 @@ class Outcome:
         self._blocks: dict[str, list[str]] = {}
         self._beats: dict[int, tuple[Beat, float]] = {}
         self._failed_at: float | None = None
+        self._ended = False
+
+    def end(self) -> None:
+        """Take note that the launcher ends the job: how its workers exit from now on is no cause of anything."""
+        self._ended = True
 
     def add_error(self, error: WorkerError) -> None:
         """Take in a deliberate error of a worker."""
@@ -67,7 +72,7 @@ class Outcome:
     def add_line(self, line: Line) -> list[str]:
         """Take in a line of horovodrun or mpirun; return the lines to be shown to a person, mostly none."""
         text = line.text.rstrip()
-        if found := _GLOO_EXIT.search(text):
+        if (found := _GLOO_EXIT.search(text)) and not self._ended:
             self._exits.append((int(found[1]), int(found[2])))
         if line.stream in self._blocks or _RULE.fullmatch(text):
             return self._add_to_block(line.stream, text)
@@ -99,7 +104,7 @@ class Outcome:
         block = self._blocks.pop(stream)
         joined = " ".join(block)
         for pattern, base in ((_MPI_EXIT, 0), (_MPI_SIGNAL, 128)):
-            if found := pattern.search(joined):
+            if (found := pattern.search(joined)) and not self._ended:
                 self._exits.append((int(found[1]), base + int(found[2])))
         return [] if _NOISE.search(joined) else block
 

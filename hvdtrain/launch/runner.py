@@ -255,6 +255,7 @@ class Runner:
     def _end_all(self, why: str) -> None:
         if self._ending is None:
             self._view.notice(why)
+            self._outcome.end()
             self._ending = threading.Thread(target=processes.end, args=(self._job,), daemon=True)
             self._ending.start()
 

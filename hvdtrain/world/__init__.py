@@ -18,6 +18,7 @@ import torch
 from hvdtrain.errors import LostWorkerError, SetupError, UserError, shared
 from hvdtrain.launched import launched_size
 from hvdtrain.metrics import activity
+from hvdtrain.world import _engine
 
 T = TypeVar("T")
 
@@ -199,16 +200,8 @@ def start(engine: Mapping[str, str], *, fuses: bool = True) -> World:
         import horovod.torch as hvd
     except ImportError as error:
         raise SetupError(HOROVOD_MISSING.format(size=launched_size())) from error
-    threshold = os.environ.get("HOROVOD_FUSION_THRESHOLD")
-    if elastic:
-        # Where both the threshold and the cycle time are set, 0.28.1 writes past a vector's end as it starts anew
-        # (BayesianParameter::SetValue in its parameter_manager.cc), so that it crashes after every change of workers.
-        os.environ.pop("HOROVOD_FUSION_THRESHOLD", None)
-    elif not fuses:
-        os.environ["HOROVOD_FUSION_THRESHOLD"] = "0"
-    guard(hvd.init, "the start of the engine")
-    if threshold is not None:
-        os.environ["HOROVOD_FUSION_THRESHOLD"] = threshold
+    with _engine.environment(hvd, elastic=elastic, fuses=fuses):
+        guard(hvd.init, "the start of the engine")
     if hvd.size() != launched_size() and not elastic:
         raise SetupError(
             f"this process was started as one of {launched_size()} workers, and Horovod sees {hvd.size()}: it was "

@@ -34,7 +34,15 @@ def runs_in(folder: Path) -> Horovodrun:
         check: bool = True,
         controller: str = "gloo",
     ) -> subprocess.CompletedProcess[str]:
-        command = ["horovodrun", "-np", str(workers), f"--{controller}", sys.executable, *map(str, arguments)]
+        command = [
+            "horovodrun",
+            "-np",
+            str(workers),
+            f"--{controller}",
+            "--disable-cache",
+            sys.executable,
+            *map(str, arguments),
+        ]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         finished = subprocess.run(
             command,

@@ -159,6 +159,27 @@ def test_a_host_that_comes_while_the_workers_wait_for_another_joins_too(
     check_account(small_recipe, tmp_path / "audit", 300, lost_steps=0)
 
 
+def test_engines_that_start_anew_fuse_what_that_of_a_newcomer_fuses(
+    faulty_launch: Launch, small_recipe: Path, tmp_path: Path
+) -> None:
+    """The gradients have two tensors, larger than the MiB that Horovod's engine takes for its fusion threshold when it
+    starts anew with a cycle time, and ready in the same cycle.
+    """
+    script, file = hosts(tmp_path, "localhost")
+    grow = {"do": "hosts", "rank": 0, "step": 5, "file": str(file), "text": "localhost:1\n127.0.0.1:1\n"}
+    elastic = ["--min-np", "1", "--max-np", "2", "--host-discovery-script", script]
+    large = ("model.d_model=192", "model.n_layers=1", "sync={name: allreduce, cycle_time_ms: 50}")
+    steps = ("train.commit_interval=5", "train.max_steps=60", "train.eval_interval=0")
+    slow = {"do": "slow", "step": 20, "sizes": [1, 2]}
+    finished = faulty_launch(1, [grow, slow], *elastic, changes=(*large, *steps))
+    told = finished.stdout + finished.stderr
+    assert finished.returncode == 0, told
+    assert "warning" not in told, told
+    sizes = [(r["before"], r["after"]) for r in records(tmp_path / "run", "resize")]
+    assert sizes == [(1, 2)], told
+    check_account(small_recipe, tmp_path / "audit", 60, lost_steps=0)
+
+
 def test_a_frozen_worker_of_an_elastic_job_is_ended_and_the_others_go_on(
     faulty_launch: Launch, small_recipe: Path, tmp_path: Path
 ) -> None:

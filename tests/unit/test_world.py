@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from hvdtrain.world import Detached, Solo
+from hvdtrain.world import Detached, Solo, _engine
 
 
 class Fourth(Solo):
@@ -27,6 +29,30 @@ def test_workers_that_do_not_talk_keep_their_places_and_stand_for_all() -> None:
     weights = {"w": torch.ones(2)}
     world.broadcast_(weights)
     assert weights["w"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("mended", "elastic", "fuses", "threshold", "cycle"),
+    [
+        (True, True, True, "4096", "20"),
+        (True, True, False, "0", "20"),
+        (False, True, True, "4096", None),
+        (False, True, False, "0", None),
+        (False, False, False, "0", "20"),
+        (False, False, True, "4096", "20"),
+    ],
+)
+def test_an_engine_gets_no_cycle_time_that_would_be_its_fusion_threshold_when_it_starts_anew(
+    monkeypatch: pytest.MonkeyPatch, mended: bool, elastic: bool, fuses: bool, threshold: str, cycle: str | None
+) -> None:
+    monkeypatch.setenv("HOROVOD_FUSION_THRESHOLD", "4096")
+    monkeypatch.setenv("HOROVOD_CYCLE_TIME", "20")
+    library = SimpleNamespace(horovod_starts_anew=1) if mended else SimpleNamespace()
+    hvd = SimpleNamespace(mpi_ops=SimpleNamespace(_basics=SimpleNamespace(MPI_LIB_CTYPES=library)))
+    with _engine.environment(hvd, elastic=elastic, fuses=fuses):
+        assert os.environ["HOROVOD_FUSION_THRESHOLD"] == threshold
+        assert os.environ.get("HOROVOD_CYCLE_TIME") == cycle
+    assert (os.environ["HOROVOD_FUSION_THRESHOLD"], os.environ["HOROVOD_CYCLE_TIME"]) == ("4096", "20")
 
 
 def test_hanging_up_ends_connections_and_leaves_servers() -> None:

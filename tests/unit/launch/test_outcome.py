@@ -46,6 +46,15 @@ def test_a_worker_killed_first_is_the_cause_though_another_speaks() -> None:
     assert "worker 1 was ended by SIGKILL" in str(outcome.failure(1))
 
 
+@pytest.mark.parametrize("said", ["Process 0 exit with status code 137.", MPI_SIGNAL])
+def test_how_workers_end_that_the_launcher_ends_is_no_cause(said: str) -> None:
+    outcome = Outcome()
+    outcome.add_error(WorkerError("step 3: non-finite loss", 1, 1, "NonFiniteError"))
+    outcome.end()
+    feed(outcome, said, "stdout")
+    assert str(outcome.failure(1)) == "worker 1: step 3: non-finite loss"
+
+
 def test_a_killed_worker_under_mpi_is_named() -> None:
     outcome = Outcome()
     assert feed(outcome, MPI_SIGNAL) == []
