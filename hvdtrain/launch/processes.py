@@ -110,7 +110,7 @@ def kill(job: Job, pid: int, host: str) -> bool:
         codes = _elsewhere(job, "kill", str(pid), host)
         unasked = [name for name, code in codes.items() if code not in (0, _NOT_HERE)]
         if unasked and 0 not in codes.values():
-            raise RunError(f"ssh to {', '.join(unasked)} failed")
+            raise RunError(f"{', '.join(unasked)} could not be asked over ssh")
         return 0 in codes.values()
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)

@@ -26,7 +26,11 @@ def environment(hvd: Any, *, elastic: bool, fuses: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.update({name: value for name, value in asked.items() if value is not None})
+        for name, value in asked.items():
+            if value is not None:
+                os.environ[name] = value
+            else:
+                os.environ.pop(name, None)
 
 
 def starts_anew(hvd: Any) -> bool:

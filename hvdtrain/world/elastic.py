@@ -89,8 +89,9 @@ def _hosts(hvd: Any) -> Any:
 def _hang_up() -> None:
     """End the connections that the engine has, also where it is shut down.
 
-    Where a collective failed its loop goes on, and where its loop ended by an exception (BackgroundThreadLoop in
-    operations.cc) its Gloo contexts live on, and with them their sockets. Another worker, for whom it is not the lost
+    Where its loop ended by an exception (BackgroundThreadLoop in operations.cc) its Gloo contexts live on, and with
+    them their sockets; and the loop of one that `scripts/install` did not build goes on where a collective failed.
+    Another worker, for whom it is not the lost
     worker's turn in a ring but ours, sees nothing wrong with them and would wait for as long as Gloo does, three
     minutes under `hvdtrain launch`, while we wait for it.
     """

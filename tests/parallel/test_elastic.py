@@ -79,9 +79,11 @@ def check_account(recipe: Path, folder: Path, steps: int, lost_steps: int) -> No
     assert max(final) < (steps + lost_steps) * BATCH
 
 
-def run_on_hosts(count: int, command: list[str], environment: dict[str, str]) -> str:
-    """Run a job from host a of hosts a, b and so on, and return what it said; nothing of it may be left on any."""
-    with Lab(hosts=count) as lab:
+def run_on_hosts(count: int, command: list[str], environment: dict[str, str], rate: str | None = None) -> str:
+    """Run a job from host a of hosts a, b and so on, with links of a rate, and return what it said; nothing of it may
+    be left on any.
+    """
+    with Lab(hosts=count, rate=rate) as lab:
         finished = lab.run("a", command, env=environment)
         left = lab.left()
     told = finished.stdout + finished.stderr
@@ -114,6 +116,27 @@ def test_a_host_that_lost_its_worker_comes_back_after_its_time_and_nothing_chang
     assert (end["step"], end["reason"], end["world_size"]) == (400, "finished", 3)
     check_account(small_recipe, tmp_path / "audit", 400, lost_steps=5 + 1)
     assert "2 to 3" in (output / "report.md").read_text()
+
+
+@pytest.mark.namespaces
+@pytest.mark.skipif(lab_problem() is not None, reason=f"no hosts can be made: {lab_problem()}")
+@pytest.mark.parametrize("sync", ["{name: allreduce}", "{name: parameter_server, placement: dedicated}"])
+def test_a_worker_that_is_lost_while_gradients_are_under_way_holds_nobody_up_and_takes_nobody_along(
+    faulty_job: Callable[..., Any], small_recipe: Path, tmp_path: Path, sync: str
+) -> None:
+    """Horovod as it was released stands still for as long as Gloo waits, or loses another worker."""
+    script, _ = hosts(tmp_path, "a", "b", "c")
+    elastic = ["--min-np", "1", "--host-discovery-script", script, "--network-interfaces=eth0"]
+    large = ("model.d_model=160", "model.n_layers=1", f"sync={sync}")
+    steps = ("train.commit_interval=5", "train.max_steps=10", "train.eval_interval=0")
+    fault = {"do": "kill", "rank": 1, "step": 8, "after": 0.25}
+    command, environment = faulty_job(3, [fault], *elastic, changes=(*large, *steps))
+    told = run_on_hosts(3, command, environment, rate="20mbit")
+    sizes = [(r["step"], r["before"], r["after"]) for r in records(tmp_path / "run", "resize")]
+    assert sizes == [(5, 3, 2)], told
+    assert "Timed out" not in told
+    assert "terminate called" not in told
+    check_account(small_recipe, tmp_path / "audit", 10, lost_steps=5 + 1)
 
 
 def test_a_job_that_begins_on_one_host_grows_and_shrinks_without_losing_an_update(
@@ -162,8 +185,8 @@ def test_a_host_that_comes_while_the_workers_wait_for_another_joins_too(
 def test_engines_that_start_anew_fuse_what_that_of_a_newcomer_fuses(
     faulty_launch: Launch, small_recipe: Path, tmp_path: Path
 ) -> None:
-    """The gradients have two tensors, larger than the MiB that Horovod's engine takes for its fusion threshold when it
-    starts anew with a cycle time, and ready in the same cycle.
+    """The gradients are two tensors, together larger than the MiB that Horovod's engine as it was released takes for
+    its fusion threshold when it starts anew with a cycle time, and ready in the same cycle.
     """
     script, file = hosts(tmp_path, "localhost")
     grow = {"do": "hosts", "rank": 0, "step": 5, "file": str(file), "text": "localhost:1\n127.0.0.1:1\n"}

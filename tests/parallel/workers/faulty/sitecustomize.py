@@ -4,9 +4,10 @@ PLANTED holds a JSON list of {"do", "rank", "step"}, each done once in a job, at
 of "workers" at the first one after that with so many; `MARKS` is the folder that remembers. One "at" the saving comes
 while worker 0 writes that step's checkpoint, one "at" the start as a worker's process starts.
 kill ends the worker by SIGKILL; stop freezes it by SIGSTOP; stuck lets it load data for ever; hosts writes "text" into
-"file". slow takes 0.1 s for every update from its step on until the job has had its "sizes", so that there are updates
-left for each. AUDIT is a folder: each worker writes a line for each global batch, with its samples and their places in
-the order of all. A worker process is one that was started as one of several.
+"file". One "after" some seconds comes while the update goes on. slow takes 0.1 s for every update from its step on
+until the job has had its "sizes", so that there are updates left for each. AUDIT is a folder: each worker writes a
+line for each global batch, with its samples and their places in the order of all. A worker process is one that was
+started as one of several.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -75,7 +77,9 @@ def lacks(fault: dict, world) -> bool:
 
 
 def do(fault: dict) -> None:
-    if fault["do"] == "kill":
+    if "after" in fault:
+        threading.Timer(fault["after"], do, [{"do": fault["do"]}]).start()
+    elif fault["do"] == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif fault["do"] == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
