@@ -146,3 +146,12 @@ elastic.run(attempt, again)
 assert (len(attempts), len(joins)) == (3, 2), (attempts, joins)
 print("well")
 """)
+
+
+@pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is not installed")
+def test_the_horovod_that_scripts_install_builds_can_start_anew() -> None:
+    in_a_job("""
+from hvdtrain.world import _engine
+assert _engine.starts_anew(hvd)
+print("well")
+""")
