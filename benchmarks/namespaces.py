@@ -216,7 +216,7 @@ class Lab:
         """Return what runs on a host, without its sshd."""
         return in_space(Path(f"/proc/{self._first[host]}/ns/pid").readlink())
 
-    def left(self, patience: float = 60.0) -> list[list[str]]:
+    def left(self, patience: float = 10.0) -> list[list[str]]:
         """Return the command lines of what runs on any host, after some seconds in which it may end."""
         deadline = time.monotonic() + patience
         while found := [process for name in self.names for process in self.processes(name)]:

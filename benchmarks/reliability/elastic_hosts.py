@@ -104,7 +104,7 @@ def campaign(folder: Path, sync: str, kills: int, patience: float, rate: str | N
         lab.send(job, signal.SIGTERM)
         code = job.wait(timeout=LIMIT)
         ended = [record["reason"] for record in records_of(output) if record["event"] == "end"]
-        left = lab.left(10.0)
+        left = lab.left()
         print(f"exit code {code}, ended: {ended}, {len(left)} processes left")
 
 

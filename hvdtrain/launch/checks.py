@@ -55,6 +55,9 @@ def horovod(facts: Facts) -> Finding:
     if facts.horovod_error is not None:
         found = f"{facts.horovod} does not work with this PyTorch: {facts.horovod_error}"
         return Finding("bad", "Horovod", found, f"{_REBUILD} (builds it for the PyTorch that is installed)")
+    if facts.built.get("elastic") is False:
+        found = f"{facts.horovod} as it was released: a worker that an elastic job loses can take others with it"
+        return Finding("warn", "Horovod", found, f"{_REBUILD} (builds it with what elastic jobs need)")
     return Finding("ok", "Horovod", facts.horovod)
 
 

@@ -36,6 +36,7 @@ try:
     found["horovod"] = horovod.__version__
     import horovod.torch as hvd
     found["built"] = {name: bool(getattr(hvd, name + "_built")()) for name in ("gloo", "mpi", "nccl")}
+    found["built"]["elastic"] = hasattr(hvd.mpi_ops._basics.MPI_LIB_CTYPES, "horovod_starts_anew")
 except ModuleNotFoundError as error:
     found["horovod_error"] = None if error.name == "horovod" else str(error)
 except BaseException as error:

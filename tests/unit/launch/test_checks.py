@@ -55,6 +55,7 @@ BAD = [
     ("PyTorch", {"torch_error": "ImportError: libfoo"}, "bad", "libfoo", "scripts/install"),
     ("Horovod", {"horovod": None}, "bad", "not installed", "scripts/install"),
     ("Horovod", {"horovod_error": "undefined symbol"}, "bad", "undefined symbol", "scripts/install"),
+    ("Horovod", {"built": {"gloo": True, "elastic": False}}, "warn", "as it was released", "scripts/install"),
     ("controller", {"built": {"gloo": False, "mpi": False}}, "bad", "neither Gloo nor MPI", "cmake"),
     ("controller", {"mpirun": None}, "warn", "no mpirun", "openmpi-bin"),
     ("horovodrun", {"horovodrun": None}, "bad", "not found", "scripts/install"),
