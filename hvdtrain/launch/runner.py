@@ -241,7 +241,7 @@ class Runner:
             if processes.kill(self._job, beat.pid, beat.host):
                 self._queue.put(_Frozen(beat.rank, "is ended"))
         except RunError as error:
-            self._queue.put(_Frozen(beat.rank, f"{error}; others may wait for process {beat.pid} of {beat.host}"))
+            self._queue.put(_Frozen(beat.rank, f"{error}; if process {beat.pid} of {beat.host} is there, end it"))
 
     def _notice_strays(self) -> None:
         """A process that a worker left behind holds its output open, and horovodrun would wait for it for ever."""

@@ -270,4 +270,4 @@ def test_a_frozen_worker_on_a_host_that_can_not_be_reached_is_told_of(
     told = (
         "warning: worker 1 gave no sign of life for 1 s (train.hang_timeout), and node2 could not be asked over ssh; "
     )
-    assert (None, f"{told}others may wait for process 77 of far") in view.messages
+    assert (None, f"{told}if process 77 of far is there, end it") in view.messages
