@@ -91,9 +91,8 @@ def _hang_up() -> None:
 
     Where its loop ended by an exception (BackgroundThreadLoop in operations.cc) its Gloo contexts live on, and with
     them their sockets; and the loop of one that `scripts/install` did not build goes on where a collective failed.
-    Another worker, for whom it is not the lost
-    worker's turn in a ring but ours, sees nothing wrong with them and would wait for as long as Gloo does, three
-    minutes under `hvdtrain launch`, while we wait for it.
+    Another worker, for whom it is not the lost worker's turn in a ring but ours, sees nothing wrong with them and would
+    wait for as long as Gloo does, three minutes under `hvdtrain launch`, while we wait for it.
     """
     for file in list(Path("/dev/fd").iterdir()):
         with suppress(OSError):

@@ -92,6 +92,17 @@ def run_on_hosts(count: int, command: list[str], environment: dict[str, str], ra
     return told
 
 
+def run_from_one(
+    launch: Launch, folder: Path, script: str, faults: list[dict[str, Any]], *changes: str, most: int
+) -> tuple[str, list[tuple[int, int]]]:
+    """Run a job that begins with one worker; return what it said, and each number of workers with that after it."""
+    elastic = ["--min-np", "1", "--max-np", str(most), "--host-discovery-script", script]
+    finished = launch(1, faults, *elastic, changes=("train.commit_interval=5", "train.eval_interval=0", *changes))
+    told = finished.stdout + finished.stderr
+    assert finished.returncode == 0, told
+    return told, [(record["before"], record["after"]) for record in records(folder / "run", "resize")]
+
+
 @pytest.mark.namespaces
 @pytest.mark.skipif(lab_problem() is not None, reason=f"no hosts can be made: {lab_problem()}")
 def test_a_host_that_lost_its_worker_comes_back_after_its_time_and_nothing_changes_but_the_size(
@@ -124,7 +135,9 @@ def test_a_host_that_lost_its_worker_comes_back_after_its_time_and_nothing_chang
 def test_a_worker_that_is_lost_while_gradients_are_under_way_holds_nobody_up_and_takes_nobody_along(
     faulty_job: Callable[..., Any], small_recipe: Path, tmp_path: Path, sync: str
 ) -> None:
-    """Horovod as it was released stands still for as long as Gloo waits, or loses another worker."""
+    """Horovod as it was released may stand still for as long as Gloo waits, or lose another worker: how often is what
+    benchmarks/reliability/elastic_hosts.py --rate counts.
+    """
     script, _ = hosts(tmp_path, "a", "b", "c")
     elastic = ["--min-np", "1", "--host-discovery-script", script, "--network-interfaces=eth0"]
     large = ("model.d_model=160", "model.n_layers=1", f"sync={sync}")
@@ -150,13 +163,8 @@ def test_a_job_that_begins_on_one_host_grows_and_shrinks_without_losing_an_updat
         fault | {"step": 5, "text": "localhost:1\n", "workers": 2},
         {"do": "slow", "step": 200, "sizes": [1, 2, 1]},
     ]
-    elastic = ["--min-np", "1", "--max-np", "2", "--host-discovery-script", script]
-    changes = ("train.commit_interval=5", "train.max_steps=600", "train.eval_interval=0")
-    finished = faulty_launch(1, faults, *elastic, changes=changes)
-    told = finished.stdout + finished.stderr
-    assert finished.returncode == 0, told
+    told, sizes = run_from_one(faulty_launch, tmp_path, script, faults, "train.max_steps=600", most=2)
     assert "--network-interfaces names another" in told
-    sizes = [(r["before"], r["after"]) for r in records(tmp_path / "run", "resize")]
     assert sizes == [(1, 2), (2, 1)], told
     check_account(small_recipe, tmp_path / "audit", 600, lost_steps=0)
 
@@ -172,12 +180,7 @@ def test_a_host_that_comes_while_the_workers_wait_for_another_joins_too(
         fault | {"rank": 1, "at": "start", "text": "localhost:1\n127.0.0.1:2\n"},
         {"do": "slow", "step": 100, "sizes": [1, 2, 3]},
     ]
-    elastic = ["--min-np", "1", "--max-np", "3", "--host-discovery-script", script]
-    changes = ("train.commit_interval=5", "train.max_steps=300", "train.eval_interval=0")
-    finished = faulty_launch(1, faults, *elastic, changes=changes)
-    told = finished.stdout + finished.stderr
-    assert finished.returncode == 0, told
-    sizes = [(r["before"], r["after"]) for r in records(tmp_path / "run", "resize")]
+    told, sizes = run_from_one(faulty_launch, tmp_path, script, faults, "train.max_steps=300", most=3)
     assert sizes == [(1, 2), (2, 3)], told
     check_account(small_recipe, tmp_path / "audit", 300, lost_steps=0)
 
@@ -190,15 +193,10 @@ def test_engines_that_start_anew_fuse_what_that_of_a_newcomer_fuses(
     """
     script, file = hosts(tmp_path, "localhost")
     grow = {"do": "hosts", "rank": 0, "step": 5, "file": str(file), "text": "localhost:1\n127.0.0.1:1\n"}
-    elastic = ["--min-np", "1", "--max-np", "2", "--host-discovery-script", script]
     large = ("model.d_model=192", "model.n_layers=1", "sync={name: allreduce, cycle_time_ms: 50}")
-    steps = ("train.commit_interval=5", "train.max_steps=60", "train.eval_interval=0")
-    slow = {"do": "slow", "step": 20, "sizes": [1, 2]}
-    finished = faulty_launch(1, [grow, slow], *elastic, changes=(*large, *steps))
-    told = finished.stdout + finished.stderr
-    assert finished.returncode == 0, told
+    faults = [grow, {"do": "slow", "step": 20, "sizes": [1, 2]}]
+    told, sizes = run_from_one(faulty_launch, tmp_path, script, faults, *large, "train.max_steps=60", most=2)
     assert "warning" not in told, told
-    sizes = [(r["before"], r["after"]) for r in records(tmp_path / "run", "resize")]
     assert sizes == [(1, 2)], told
     check_account(small_recipe, tmp_path / "audit", 60, lost_steps=0)
 
